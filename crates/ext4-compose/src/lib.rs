@@ -1,0 +1,1 @@
+//! (made by its own crate's first commit)

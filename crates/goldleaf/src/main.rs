@@ -1,0 +1,2 @@
+//! The `goldleaf` program.
+fn main() {}

@@ -1,0 +1,214 @@
+//! Paths inside a guest.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An absolute path in a guest: raw bytes, components joined by `/`, no leading or trailing `/`. The
+/// root is empty. Ordered component by component, so that a directory stands before what is in it
+/// and its subtree is one contiguous range.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
+pub struct GuestPath(Vec<u8>);
+
+/// Why bytes are not a path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a path: {0}")]
+pub struct PathError(pub &'static str);
+
+/// Linux' `PATH_MAX`; a longer path cannot be named by a guest's system call at once, and a limit
+/// keeps hostile depth bounded.
+pub const PATH_MAX: usize = 4096;
+/// Linux' `NAME_MAX`.
+pub const NAME_MAX: usize = 255;
+
+impl GuestPath {
+    /// The root directory.
+    pub fn root() -> Self {
+        Self(Vec::new())
+    }
+
+    /// From text such as `/etc/passwd`; leading and trailing slashes are ignored.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, PathError> {
+        let mut path = Self::root();
+        for name in text.as_ref().split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+            path = path.join(name)?;
+        }
+        Ok(path)
+    }
+
+    /// The path of `name` in this directory.
+    pub fn join(&self, name: &[u8]) -> Result<Self, PathError> {
+        if name.is_empty() || name == b"." || name == b".." {
+            return Err(PathError("a component is empty, `.` or `..`"));
+        }
+        if name.len() > NAME_MAX {
+            return Err(PathError("a component is longer than 255 bytes"));
+        }
+        if name.iter().any(|&byte| byte == b'/' || byte == 0) {
+            return Err(PathError("a component holds `/` or NUL"));
+        }
+        if self.0.len() + 1 + name.len() > PATH_MAX {
+            return Err(PathError("longer than 4096 bytes"));
+        }
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
+        bytes.extend_from_slice(&self.0);
+        if !bytes.is_empty() {
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(name);
+        Ok(Self(bytes))
+    }
+
+    /// `other` taken as a path below this one.
+    pub fn append(&self, other: &GuestPath) -> Result<Self, PathError> {
+        other.components().try_fold(self.clone(), |path, name| path.join(name))
+    }
+
+    /// The components from the root down.
+    pub fn components(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
+    }
+
+    /// The directory that holds this path; `None` for the root.
+    pub fn parent(&self) -> Option<GuestPath> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let cut = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        Some(Self(self.0[..cut].to_vec()))
+    }
+
+    /// The last component; `None` for the root.
+    pub fn name(&self) -> Option<&[u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let start = self.0.iter().rposition(|&byte| byte == b'/').map_or(0, |cut| cut + 1);
+        Some(&self.0[start..])
+    }
+
+    /// Whether this path is `directory` or lies below it.
+    pub fn starts_with(&self, directory: &GuestPath) -> bool {
+        directory.0.is_empty()
+            || (self.0.starts_with(&directory.0)
+                && (self.0.len() == directory.0.len() || self.0[directory.0.len()] == b'/'))
+    }
+
+    /// The rest below `directory`; `None` when this path is not below it.
+    pub fn strip_prefix(&self, directory: &GuestPath) -> Option<GuestPath> {
+        if !self.starts_with(directory) {
+            return None;
+        }
+        let rest = &self.0[directory.0.len()..];
+        Some(Self(rest.strip_prefix(b"/").unwrap_or(rest).to_vec()))
+    }
+
+    /// The bytes, without a leading slash.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether this is the root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Ord for GuestPath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.components().cmp(other.components())
+    }
+}
+
+impl PartialOrd for GuestPath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// With a leading slash; bytes that are no printable UTF-8 are escaped, so that a guest's file
+/// names cannot write to a terminal.
+impl fmt::Display for GuestPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("/")?;
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                if character.is_control() || character == '\\' {
+                    write!(f, "{}", character.escape_default())?;
+                } else {
+                    write!(f, "{character}")?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for GuestPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl TryFrom<Vec<u8>> for GuestPath {
+    type Error = PathError;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, PathError> {
+        let path = Self::parse(&bytes)?;
+        if path.0 != bytes {
+            return Err(PathError("not in canonical form"));
+        }
+        Ok(path)
+    }
+}
+
+impl From<GuestPath> for Vec<u8> {
+    fn from(path: GuestPath) -> Self {
+        path.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> GuestPath {
+        GuestPath::parse(text).expect("a path")
+    }
+
+    #[test]
+    fn order_keeps_subtrees_together() {
+        let mut paths = vec![path("/a.b"), path("/a/c"), path("/a"), path("/a/b/c"), path("/")];
+        paths.sort();
+        let shown: Vec<String> = paths.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["/", "/a", "/a/b/c", "/a/c", "/a.b"]);
+    }
+
+    #[test]
+    fn hostile_components_are_refused() {
+        assert!(GuestPath::root().join(b"..").is_err());
+        assert!(GuestPath::root().join(b"a/b").is_err());
+        assert!(GuestPath::root().join(b"a\0").is_err());
+        assert!(GuestPath::root().join(&[b'x'; 256]).is_err());
+        assert!(GuestPath::try_from(b"/etc".to_vec()).is_err());
+        assert!(GuestPath::parse("/a/../b").is_err());
+    }
+
+    #[test]
+    fn prefixes_are_by_component() {
+        assert!(path("/usr/lib").starts_with(&path("/usr")));
+        assert!(!path("/usrlocal").starts_with(&path("/usr")));
+        assert_eq!(path("/usr/lib").strip_prefix(&path("/usr")), Some(path("/lib")));
+        assert_eq!(path("/usr").strip_prefix(&path("/usr")), Some(GuestPath::root()));
+    }
+
+    #[test]
+    fn display_escapes_what_a_terminal_would_obey() {
+        assert_eq!(GuestPath(b"a\x1b[2J\xff".to_vec()).to_string(), "/a\\u{1b}[2J\\xff");
+    }
+}
