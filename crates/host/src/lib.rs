@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use real::{RealClock, RealDir, RealEntropy};
+pub use real::{RealClock, RealDir, RealEntropy, file_from_fd};
 
 /// A file with positioned input and output. Offsets and lengths are in bytes.
 pub trait File: Send + Sync {

@@ -151,9 +151,16 @@ impl Lock for RealLock {}
 
 struct RealFile(fs::File);
 
+/// A descriptor that this process was handed, as a file.
+pub fn file_from_fd(fd: OwnedFd) -> Arc<dyn File> {
+    Arc::new(RealFile(fs::File::from(fd)))
+}
+
 impl File for RealFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        // Not stat: a jailed worker may not call it. All other access is positioned, so the file's
+        // own position is free to move.
+        Ok(rustix::fs::seek(&self.0, SeekFrom::End(0))?)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
