@@ -13,6 +13,7 @@
 mod error;
 mod file;
 mod map;
+mod map_format;
 mod units;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@
 //! The contracts are those of POSIX with the comfort taken out: a write is durable only after
 //! [`File::sync_data`], a new, removed or renamed name only after [`Dir::sync`].
 
+mod progress;
 mod real;
 
 use std::io;
@@ -16,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use progress::{Progress, Silent};
 pub use real::{RealClock, RealDir, RealEntropy, file_from_fd};
 
 /// A file with positioned input and output. Offsets and lengths are in bytes.

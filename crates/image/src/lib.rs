@@ -1,1 +1,19 @@
-//! (made by its own crate's first commit)
+//! Golden images: where they come from, how their versions are kept, how they are read.
+//!
+//! ```text
+//!   images/NAME/image.json     names the versions, oldest first
+//!   images/NAME/vN.map         extent map of version N over data files, with the volumes in it
+//!   images/NAME/NNNN.data      blocks; the first is the whole disk as imported, sparse, in the
+//!                              order of the disk; each later one holds what one edit changed
+//! ```
+//! A data file never changes once a version names it. A version's digest is over the canonical
+//! form: free blocks, the journal's body and swap's body read as zeroes (the guest may not rely on
+//! what they hold), so that two imports of one disk are one image.
+
+mod error;
+mod record;
+mod registry;
+
+pub use error::ImageError;
+pub use record::{ImageRecord, VersionRecord, VolumeRecord};
+pub use registry::{ImageVersion, Images};

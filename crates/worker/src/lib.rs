@@ -1,1 +1,21 @@
-//! (made by its own crate's first commit)
+//! The worker: the only process that parses what a guest wrote, and the protocol to it.
+//!
+//! ```text
+//!   parent (player, image)                      worker (jailed)
+//!     Launcher::run ── spawn, open files ──────▶  serve
+//!        Task  ─────────────────────────────────▶  inspect · seal · compose · harvest
+//!        answers, streamed both ways ◀───────────  (everything it says is checked as hostile)
+//! ```
+//!
+//! The parent never reads a guest's file system itself; it gets plain values back, checks their
+//! bounds, and copies content from the blocks that the worker named.
+
+mod channel;
+mod error;
+mod launch;
+mod mounted;
+mod protocol;
+
+pub use channel::Channel;
+pub use error::WorkerError;
+pub use launch::{Launcher, Session};

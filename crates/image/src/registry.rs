@@ -1,0 +1,198 @@
+//! The registry: finding, opening, adding and removing images and versions.
+
+use std::io;
+use std::sync::Arc;
+
+use goldleaf_block::{ByteLen, ExtentMap, FileBlocks, MapDevice, ReadBlocks};
+use goldleaf_host::{Dir, File, read_file, replace_file};
+
+use crate::{ImageError, ImageRecord, VersionRecord};
+
+/// Format of the records that this program writes.
+pub const FORMAT: u32 = 1;
+/// Longest record that is read, in bytes; a hundred thousand versions fit.
+const RECORD_LIMIT: u64 = 64 << 20;
+/// Longest map that is read, in bytes: some 40 million extents.
+const MAP_LIMIT: u64 = 512 << 20;
+
+/// All images of one Goldleaf home.
+#[derive(Clone)]
+pub struct Images {
+    dir: Arc<dyn Dir>,
+}
+
+/// An image's version, opened.
+pub struct ImageVersion {
+    /// Name of the image.
+    pub image: String,
+    /// Its record.
+    pub record: VersionRecord,
+    /// The disk, as extents over [`Self::files`].
+    pub map: Arc<ExtentMap>,
+    /// The data files, in the order of source indexes.
+    pub files: Vec<Arc<dyn File>>,
+}
+
+impl ImageVersion {
+    /// The files as sources of a device.
+    pub fn sources(&self) -> Result<Vec<Arc<dyn ReadBlocks>>, ImageError> {
+        let mut sources: Vec<Arc<dyn ReadBlocks>> = Vec::new();
+        for file in &self.files {
+            sources.push(Arc::new(FileBlocks::new(file.clone())?));
+        }
+        Ok(sources)
+    }
+
+    /// The disk.
+    pub fn device(&self) -> Result<MapDevice, ImageError> {
+        Ok(MapDevice::new(self.map.clone(), self.sources()?)?)
+    }
+}
+
+/// Refuses what cannot name an image, a layer or a desktop.
+pub fn check_name(name: &str) -> Result<(), ImageError> {
+    let fine = (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if fine { Ok(()) } else { Err(ImageError::BadName(name.into())) }
+}
+
+impl Images {
+    /// The registry in `dir`.
+    pub fn new(dir: Arc<dyn Dir>) -> Self {
+        Self { dir }
+    }
+
+    /// All images, by name. A directory without a record is what an interrupted import left.
+    pub fn list(&self) -> Result<Vec<ImageRecord>, ImageError> {
+        let items = self.dir.list().map_err(ImageError::io("listing images"))?;
+        let mut records = Vec::new();
+        for item in items.iter().filter(|item| item.is_dir) {
+            match self.record(&item.name) {
+                Err(ImageError::Unknown(_)) => {}
+                other => records.push(other?),
+            }
+        }
+        Ok(records)
+    }
+
+    /// One image's record.
+    pub fn record(&self, name: &str) -> Result<ImageRecord, ImageError> {
+        check_name(name)?;
+        let dir = match self.dir.dir(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ImageError::Unknown(name.into()));
+            }
+            other => other.map_err(ImageError::io(format!("opening image `{name}`")))?,
+        };
+        let bytes = match read_file(dir.as_ref(), "image.json", RECORD_LIMIT) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ImageError::Unknown(name.into()));
+            }
+            other => other.map_err(ImageError::io(format!("reading image `{name}`")))?,
+        };
+        serde_json::from_slice(&bytes).map_err(|error| ImageError::Corrupt {
+            place: format!("image.json of `{name}`"),
+            expected: "a record of an image".into(),
+            found: error.to_string(),
+        })
+    }
+
+    /// Opens a version; the current one when `number` is `None`.
+    pub fn open(&self, name: &str, number: Option<u32>) -> Result<ImageVersion, ImageError> {
+        let record = self.record(name)?;
+        let found = match number {
+            None => record.versions.last(),
+            Some(number) => record.versions.iter().find(|version| version.number == number),
+        };
+        let version = found.cloned().ok_or_else(|| match number {
+            None => ImageError::Unknown(name.into()),
+            Some(number) => ImageError::Unknown(format!("{name} version {number}")),
+        })?;
+        let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
+        let mut files = Vec::new();
+        for data in &version.data {
+            files.push(dir.open(data).map_err(ImageError::io(format!("opening {name}/{data}")))?);
+        }
+        let map = read_map(dir.as_ref(), &version, &files)?;
+        Ok(ImageVersion { image: name.into(), record: version, map: Arc::new(map), files })
+    }
+
+    /// Makes the directory of a new image and locks it against another importer. The image exists
+    /// from [`Self::add_version`] on; before that it is not listed.
+    pub fn create(&self, name: &str) -> Result<Arc<dyn Dir>, ImageError> {
+        check_name(name)?;
+        match self.record(name) {
+            Err(ImageError::Unknown(_)) => {}
+            Ok(_) => return Err(ImageError::Exists(name.into())),
+            Err(error) => return Err(error),
+        }
+        let dir = self.dir.create_dir(name).map_err(ImageError::io("making an image"))?;
+        self.dir.sync().map_err(ImageError::io("making an image"))?;
+        Ok(dir)
+    }
+
+    /// The directory of an image that exists.
+    pub fn dir(&self, name: &str) -> Result<Arc<dyn Dir>, ImageError> {
+        self.record(name)?;
+        self.dir.dir(name).map_err(ImageError::io(format!("opening image `{name}`")))
+    }
+
+    /// Adds a version whose data files are complete: writes its map, makes everything durable, and
+    /// then names it in the record, in one move.
+    pub fn add_version(
+        &self,
+        name: &str,
+        version: VersionRecord,
+        map: &ExtentMap,
+    ) -> Result<(), ImageError> {
+        let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
+        let map_name = map_name(version.number);
+        replace_file(dir.as_ref(), &map_name, &map.to_bytes())
+            .map_err(ImageError::io("writing a map"))?;
+        let mut record = match self.record(name) {
+            Err(ImageError::Unknown(_)) => {
+                ImageRecord { format: FORMAT, name: name.into(), versions: vec![], next_data: 1 }
+            }
+            other => other?,
+        };
+        record.next_data += version.data.len() as u32;
+        record.versions.push(version);
+        write_record(dir.as_ref(), &record)
+    }
+
+    /// Removes an image: its record first, so that what is left after a crash is not an image.
+    pub fn remove(&self, name: &str) -> Result<(), ImageError> {
+        let dir = self.dir(name)?;
+        dir.remove("image.json").map_err(ImageError::io("removing an image"))?;
+        dir.sync().map_err(ImageError::io("removing an image"))?;
+        self.dir.remove_dir_all(name).map_err(ImageError::io("removing an image"))
+    }
+}
+
+fn map_name(number: u32) -> String {
+    format!("v{number}.map")
+}
+
+fn write_record(dir: &dyn Dir, record: &ImageRecord) -> Result<(), ImageError> {
+    let bytes = serde_json::to_vec_pretty(record).map_err(|error| ImageError::Corrupt {
+        place: "image.json".into(),
+        expected: "a record that can be written".into(),
+        found: error.to_string(),
+    })?;
+    replace_file(dir, "image.json", &bytes).map_err(ImageError::io("writing image.json"))
+}
+
+fn read_map(
+    dir: &dyn Dir,
+    version: &VersionRecord,
+    files: &[Arc<dyn File>],
+) -> Result<ExtentMap, ImageError> {
+    let bytes = read_file(dir, &map_name(version.number), MAP_LIMIT)
+        .map_err(ImageError::io("reading a map"))?;
+    let mut lens = Vec::new();
+    for file in files {
+        lens.push(ByteLen(file.len().map_err(ImageError::io("reading a length"))?).blocks());
+    }
+    Ok(ExtentMap::from_bytes(&bytes, &lens)?)
+}

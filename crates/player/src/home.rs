@@ -1,0 +1,103 @@
+//! Where everything is on this machine.
+//!
+//! ```text
+//!   HOME/images/NAME/…              golden images (crate `image`)
+//!   HOME/public/                    store of what is shared: apps layers
+//!   HOME/layers/NAME/layer.json     apps layers: their versions
+//!   HOME/livepcs/NAME/livepc.json   LivePCs, with rules.toml beside it
+//!   HOME/desktops/NAME/
+//!     record.json                   the root record
+//!     lock                          held while a session or a command works on the desktop
+//!     private/                      store of the desktop's own layers
+//!     composed/KEY/{map,metadata,facts}    composed disks: caches
+//!     sessions/N/{index,data}       session logs
+//!     run/                          sockets while a session runs
+//! ```
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use goldleaf_host::{Clock, Dir, Entropy, RealClock, RealDir, RealEntropy, read_file, replace_file};
+use goldleaf_image::Images;
+use goldleaf_store::Store;
+use goldleaf_worker::Launcher;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::PlayerError;
+
+/// Longest record that is read, in bytes.
+const RECORD_LIMIT: u64 = 64 << 20;
+
+/// One Goldleaf home and the machine it is on.
+#[derive(Clone)]
+pub struct Home {
+    /// The directory.
+    pub dir: Arc<dyn Dir>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Starts workers.
+    pub launcher: Launcher,
+}
+
+impl Home {
+    /// Opens a home on the real machine, making it when it is missing.
+    pub fn open(path: &Path, launcher: Launcher) -> Result<Self, PlayerError> {
+        let what = format!("opening {}", path.display());
+        let dir = RealDir::create(path).map_err(PlayerError::io(what))?;
+        Ok(Self {
+            dir,
+            clock: Arc::new(RealClock::new()),
+            entropy: Arc::new(RealEntropy),
+            launcher,
+        })
+    }
+
+    /// The golden images.
+    pub fn images(&self) -> Result<Images, PlayerError> {
+        Ok(Images::new(self.sub("images")?))
+    }
+
+    /// The store of what desktops share.
+    pub fn public(&self) -> Result<Store, PlayerError> {
+        Ok(Store::open(self.sub("public")?)?)
+    }
+
+    /// A subdirectory, made when it is missing.
+    pub fn sub(&self, name: &str) -> Result<Arc<dyn Dir>, PlayerError> {
+        self.dir.create_dir(name).map_err(PlayerError::io(format!("opening {name}")))
+    }
+
+    /// Unix time in whole seconds.
+    pub fn now_unix_secs(&self) -> u64 {
+        self.clock.now_unix().as_secs()
+    }
+}
+
+/// Reads a JSON record; `None` when there is none.
+pub fn read_record<T: DeserializeOwned>(
+    dir: &dyn Dir,
+    name: &str,
+) -> Result<Option<T>, PlayerError> {
+    match read_file(dir, name, RECORD_LIMIT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PlayerError::io(format!("reading {name}"))(error)),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| PlayerError::corrupt(name, error.to_string())),
+    }
+}
+
+/// Writes a JSON record: the old one or the new one survives a crash.
+pub fn write_record<T: Serialize>(
+    dir: &dyn Dir,
+    name: &str,
+    record: &T,
+) -> Result<(), PlayerError> {
+    let bytes = serde_json::to_vec_pretty(record)
+        .map_err(|error| PlayerError::corrupt(name, error.to_string()))?;
+    replace_file(dir, name, &bytes).map_err(PlayerError::io(format!("writing {name}")))
+}
