@@ -16,4 +16,4 @@ mod registry;
 
 pub use error::ImageError;
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
-pub use registry::{ImageVersion, Images};
+pub use registry::{ImageVersion, Images, check_name};

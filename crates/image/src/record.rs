@@ -34,6 +34,8 @@ pub struct VersionRecord {
     pub os: String,
     /// Data files that its map names, in the order of source indexes.
     pub data: Vec<String>,
+    /// Identity that the image carries: paths of keys and ids, with a leading slash.
+    pub identity: Vec<String>,
     /// The ext4 volumes that layers go into, the root first.
     pub volumes: Vec<VolumeRecord>,
 }

@@ -145,4 +145,7 @@ pub struct Entry {
     /// file, the target of a link; `None` when there was nothing. Says whether the entry shadows
     /// something that has been fixed since.
     pub origin: Option<Digest>,
+    /// Only the content is meant: an edit of a file that the layers below own, whose owner and mode
+    /// stay theirs.
+    pub edit: bool,
 }

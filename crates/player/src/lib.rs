@@ -1,1 +1,19 @@
-//! (made by its own crate's first commit)
+//! The player: what makes a machine run LivePCs.
+//!
+//! ```text
+//!   home      where everything is              livepc, apps   what is published
+//!   desktop   instances: sessions, filing      workshop       editing images, recording layers
+//!   machine   a virtual machine over a disk    control        the door to a running one
+//!   collect   what may go                      doctor         what this machine can do
+//! ```
+
+pub mod apps;
+pub mod control;
+pub mod desktop;
+mod error;
+mod home;
+pub mod livepc;
+pub mod machine;
+
+pub use error::PlayerError;
+pub use home::Home;

@@ -11,11 +11,22 @@
 //! bounds, and copies content from the blocks that the worker named.
 
 mod channel;
+mod compose;
 mod error;
+mod facts;
+mod fstab;
+mod harvest;
+mod inspect;
 mod launch;
+mod merging;
 mod mounted;
-mod protocol;
+mod ops;
+pub mod protocol;
+mod seal;
+mod serve;
+mod volumes;
 
-pub use channel::Channel;
+pub use channel::{BATCH, Channel};
 pub use error::WorkerError;
-pub use launch::{Launcher, Session};
+pub use launch::{Launcher, Scale, Session, WorkerUsage};
+pub use serve::serve;

@@ -51,6 +51,11 @@ impl<T: FileTree> MountedTree<T> {
         (id.0 >> VOLUME_SHIFT) as usize
     }
 
+    /// The id in the whole tree of a node of a volume.
+    pub fn outer(volume: usize, id: NodeId) -> NodeId {
+        outer(volume, id)
+    }
+
     fn inner(&self, id: NodeId) -> Result<(&T, NodeId), TreeError> {
         let index = Self::volume_of(id);
         let (_, volume) = self.volumes.get(index).ok_or_else(|| {

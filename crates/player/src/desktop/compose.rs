@@ -1,0 +1,402 @@
+//! Composed disks: image and layers as one disk that a guest can boot from, without copying data.
+//!
+//! A composed disk is a cache: `composed/KEY/` holds the metadata that the composer wrote, the
+//! extent map over image, metadata and packs, and facts that the harvest will need. KEY names what
+//! went in. Nothing of it is synced: after a power cut it is made again, and because composing is
+//! deterministic an unfinished session finds the same bytes under its feet; the digest in the
+//! facts proves it.
+
+use std::io;
+use std::sync::Arc;
+
+use goldleaf_block::{
+    BLOCK_SIZE, BlockNo, ExtentMap, FileBlocks, MapDevice, MapExtent, ReadBlocks,
+    SourceIndex,
+};
+use goldleaf_host::{Dir, File, Progress, read_file};
+use goldleaf_layer::merge::{FileState, Note, Record};
+use goldleaf_layer::{Content, Digest, Entry, EntryNode, Report, walk_stack};
+use goldleaf_store::PackId;
+use goldleaf_tree::{GuestPath, Timestamp};
+use goldleaf_worker::protocol::{ComposeReply, ComposeTask, SourceRun, StackEntry, StackLayer, Task};
+use goldleaf_worker::{BATCH, Scale, WorkerUsage};
+use serde::{Deserialize, Serialize};
+
+use super::stack::{Handing, Packs, Source, Stack, StoreName, open_pack, pack_id};
+use crate::{Home, PlayerError};
+
+/// The time that composed metadata bears: any will do, if it is always the same.
+/// 2026-01-01T00:00:00Z.
+const COMPOSED_AT: Timestamp = Timestamp { secs: 1_767_225_600, nanos: 0 };
+/// Longest map and facts that are read, in bytes.
+const MAP_LIMIT: u64 = 512 << 20;
+
+/// A composed disk, opened.
+pub struct Composed {
+    /// Names what went in.
+    pub key: Digest,
+    /// The disk over its sources.
+    pub map: Arc<ExtentMap>,
+    /// Files of the sources, in the order of their indexes.
+    pub files: Vec<Arc<dyn File>>,
+    /// Devices of the sources.
+    pub devices: Vec<Arc<dyn ReadBlocks>>,
+    /// What each source is.
+    pub sources: Vec<Source>,
+    /// What the harvest needs.
+    pub facts: Facts,
+}
+
+/// `facts`: what was learnt while composing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Facts {
+    /// BLAKE3 of the metadata file and the map.
+    pub digest: Digest,
+    /// The packs among the sources, behind image and metadata.
+    packs: Vec<(StoreName, Digest)>,
+    /// The merged files beneath the user's layers.
+    pub below: Vec<(GuestPath, FileState)>,
+    /// Records of the user that found no place.
+    pub dormant: Vec<Record>,
+    /// What was kept aside, shadowed or superseded.
+    pub reports: Vec<Report>,
+    /// What the merge handlers have to say.
+    pub notes: Vec<Note>,
+    /// Entries that were composed.
+    pub entries: u64,
+    /// Blocks of metadata.
+    pub metadata_blocks: u64,
+}
+
+impl Composed {
+    /// The disk.
+    pub fn device(&self) -> Result<MapDevice, PlayerError> {
+        Ok(MapDevice::new(self.map.clone(), self.devices.clone())?)
+    }
+}
+
+/// The composed disk of a stack: from the cache, or made now.
+pub fn compose(
+    home: &Home,
+    desktop: &Arc<dyn Dir>,
+    stack: &Stack,
+    progress: &dyn Progress,
+) -> Result<(Composed, WorkerUsage), PlayerError> {
+    let key = stack.key();
+    let cache = desktop.create_dir("composed").map_err(PlayerError::io("opening composed"))?;
+    match open(&cache, stack, key) {
+        Ok(Some(composed)) => return Ok((composed, WorkerUsage::default())),
+        // A cache that a power cut spoilt is made again.
+        Ok(None) | Err(PlayerError::Corrupt { .. } | PlayerError::Block(_)) => {}
+        Err(error) => return Err(error),
+    }
+    make(home, &cache, stack, key, progress)
+}
+
+/// A composed disk from the cache.
+fn open(
+    cache: &Arc<dyn Dir>,
+    stack: &Stack,
+    key: Digest,
+) -> Result<Option<Composed>, PlayerError> {
+    let dir = match cache.dir(&key.to_string()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(PlayerError::io("opening a composed disk"))?,
+    };
+    let read = |name: &str| match read_file(dir.as_ref(), name, MAP_LIMIT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).map_err(PlayerError::io("reading a composed disk")),
+    };
+    let (Some(facts), Some(map)) = (read("facts")?, read("map")?) else { return Ok(None) };
+    let facts: Facts = decode_facts(&facts)?;
+    let metadata = dir.open("metadata").map_err(PlayerError::io("opening composed metadata"))?;
+    if content_digest(&metadata, &map)? != facts.digest {
+        return Err(PlayerError::corrupt("a composed disk", "another digest"));
+    }
+    let mut packs = Packs::default();
+    for (store, id) in &facts.packs {
+        // A pack that was collected meanwhile: the disk is composed again, over the new one.
+        let Some(no) = stack.store(*store).pack_no(PackId(*id)) else { return Ok(None) };
+        packs.index(*store, no);
+    }
+    let parts = Parts::collect(stack, &metadata, &packs)?;
+    let map = ExtentMap::from_bytes(&map, &parts.lens())?;
+    Ok(Some(parts.into_composed(key, map, facts)))
+}
+
+/// Files, devices and kinds of the sources of a composed disk.
+struct Parts {
+    files: Vec<Arc<dyn File>>,
+    devices: Vec<Arc<dyn ReadBlocks>>,
+    sources: Vec<Source>,
+}
+
+impl Parts {
+    fn collect(
+        stack: &Stack,
+        metadata: &Arc<dyn File>,
+        packs: &Packs,
+    ) -> Result<Self, PlayerError> {
+        let mut parts = Self {
+            files: stack.image.files.clone(),
+            devices: stack.image.sources()?,
+            sources: vec![Source::Image; stack.image.files.len()],
+        };
+        parts.push(metadata.clone(), Arc::new(FileBlocks::new(metadata.clone())?), Source::Metadata);
+        for &(store, no) in packs.list() {
+            let (device, file) = open_pack(stack, store, no)?;
+            parts.push(file, device, Source::Pack(store, no));
+        }
+        Ok(parts)
+    }
+
+    fn push(&mut self, file: Arc<dyn File>, device: Arc<dyn ReadBlocks>, source: Source) {
+        self.files.push(file);
+        self.devices.push(device);
+        self.sources.push(source);
+    }
+
+    fn lens(&self) -> Vec<goldleaf_block::BlockCount> {
+        self.devices.iter().map(|device| device.len().blocks()).collect()
+    }
+
+    fn into_composed(self, key: Digest, map: ExtentMap, facts: Facts) -> Composed {
+        let Self { files, devices, sources } = self;
+        Composed { key, map: Arc::new(map), files, devices, sources, facts }
+    }
+}
+
+fn make(
+    home: &Home,
+    cache: &Arc<dyn Dir>,
+    stack: &Stack,
+    key: Digest,
+    progress: &dyn Progress,
+) -> Result<(Composed, WorkerUsage), PlayerError> {
+    let name = key.to_string();
+    match cache.remove_dir_all(&name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(PlayerError::io("clearing a composed disk")(error));
+        }
+        _ => {}
+    }
+    let dir = cache.create_dir(&name).map_err(PlayerError::io("making a composed disk"))?;
+    let metadata = dir.create("metadata").map_err(PlayerError::io("making metadata"))?;
+    let mut packs = Packs::default();
+    let (reply, entries, usage) = run_worker(home, stack, &metadata, &mut packs, progress)?;
+    let parts = Parts::collect(stack, &metadata, &packs)?;
+    let upper = check_upper(&reply.extents, stack, &parts)?;
+    let map = stack.image.map.overlaid(&upper)?;
+    let bytes = map.to_bytes();
+    let facts = Facts {
+        digest: content_digest(&metadata, &bytes)?,
+        packs: pack_names(stack, &packs)?,
+        below: reply.below,
+        dormant: reply.dormant,
+        reports: reply.reports,
+        notes: reply.notes,
+        entries,
+        metadata_blocks: reply.metadata_blocks,
+    };
+    write_plain(dir.as_ref(), "map", &bytes)?;
+    // The facts come last: without them there is no composed disk.
+    write_plain(dir.as_ref(), "facts", &encode_facts(&facts)?)?;
+    Ok((parts.into_composed(key, map, facts), usage))
+}
+
+fn pack_names(stack: &Stack, packs: &Packs) -> Result<Vec<(StoreName, Digest)>, PlayerError> {
+    packs.list().iter().map(|&(store, no)| Ok((store, pack_id(stack, store, no)?.0))).collect()
+}
+
+/// The worker's extents, checked: in order, on the disk, within sources, zeroes included.
+fn check_upper(
+    extents: &[MapExtent],
+    stack: &Stack,
+    parts: &Parts,
+) -> Result<Vec<MapExtent>, PlayerError> {
+    let blocks = stack.image.map.blocks();
+    ExtentMap::checked(blocks, extents.to_vec(), &parts.lens())?;
+    Ok(extents.to_vec())
+}
+
+fn run_worker(
+    home: &Home,
+    stack: &Stack,
+    metadata: &Arc<dyn File>,
+    packs: &mut Packs,
+    progress: &dyn Progress,
+) -> Result<(ComposeReply, u64, WorkerUsage), PlayerError> {
+    let mut handing = Handing::default();
+    let disk = handing.disk(&stack.image.map, &stack.image.files);
+    let metadata_number = handing.file(metadata);
+    let images = stack.image.files.len() as u32;
+    let (apps_records, user_records) = all_records(stack)?;
+    let task = Task::Compose(ComposeTask {
+        disk,
+        volumes: stack.volumes()?,
+        metadata: metadata_number,
+        metadata_source: SourceIndex(images),
+        now: COMPOSED_AT,
+        apps_records,
+        user_records,
+    });
+    let total: u64 = stack.layers().iter().map(|(_, _, layer)| layer.counts().entries).sum();
+    let scale = Scale { files: total, output_bytes: metadata_limit(stack, total) };
+    let mut worker = home.launcher.start(handing.files(), scale, &task)?;
+    let mut feeder = Feeder { stack, packs, first_pack: images + 1 };
+    match feeder.feed(&mut worker, total, progress) {
+        Ok(entries) => {
+            let (reply, usage) = worker.finish()?;
+            Ok((reply, entries, usage))
+        }
+        // A worker that refused ends the conversation; what it said is in its reply.
+        Err(PlayerError::Worker(goldleaf_worker::WorkerError::Io(_))) => {
+            let (reply, usage) = worker.finish()?;
+            Ok((reply, 0, usage))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The composer may write this much metadata: what an entry may cost at the worst, and room to
+/// rewrite the volume's own.
+fn metadata_limit(stack: &Stack, entries: u64) -> u64 {
+    const PER_ENTRY: u64 = 3 * BLOCK_SIZE;
+    let disk = stack.image.map.blocks().bytes().0;
+    // Each volume has a region of the file that is as long as the volume.
+    disk + entries * PER_ENTRY + (256 << 20)
+}
+
+type Records = (Vec<Vec<Record>>, Vec<Record>);
+
+fn all_records(stack: &Stack) -> Result<Records, PlayerError> {
+    let (mut apps, mut user) = (Vec::new(), Vec::new());
+    for (which, store, layer) in stack.layers() {
+        let records = stack.records(store, layer)?;
+        match which {
+            StackLayer::Apps(_) => apps.push(records),
+            StackLayer::Private(_) => user.extend(records),
+        }
+    }
+    Ok((apps, user))
+}
+
+/// Sends the stack's entries to the worker, content by place.
+struct Feeder<'a> {
+    stack: &'a Stack,
+    packs: &'a mut Packs,
+    first_pack: u32,
+}
+
+impl Feeder<'_> {
+    fn feed(
+        &mut self,
+        worker: &mut goldleaf_worker::Session,
+        total: u64,
+        progress: &dyn Progress,
+    ) -> Result<u64, PlayerError> {
+        let layers = self.stack.layers();
+        let stores: Vec<_> =
+            layers.iter().map(|(_, store, layer)| (self.stack.store(*store), *layer)).collect();
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut sent = 0;
+        for item in walk_stack(&stores) {
+            let (path, index, entry) = item?;
+            let (layer, store, _) = layers[index];
+            batch.push(self.place(path, layer, store, entry)?);
+            if batch.len() == BATCH {
+                worker.send(&batch)?;
+                sent += batch.len() as u64;
+                batch.clear();
+                progress.at("composing", sent, total);
+            }
+        }
+        sent += batch.len() as u64;
+        if !batch.is_empty() {
+            worker.send(&batch)?;
+        }
+        worker.send(&Vec::<StackEntry>::new())?;
+        Ok(sent)
+    }
+
+    fn place(
+        &mut self,
+        path: GuestPath,
+        layer: StackLayer,
+        store: StoreName,
+        mut entry: Entry,
+    ) -> Result<StackEntry, PlayerError> {
+        let mut runs = Vec::new();
+        if let EntryNode::Node { content, .. } = &mut entry.node {
+            runs = self.runs(content, store)?;
+            content.extents.clear();
+        }
+        Ok(StackEntry { path, layer, entry, runs })
+    }
+
+    fn runs(&mut self, content: &Content, store: StoreName) -> Result<Vec<SourceRun>, PlayerError> {
+        let mut runs = Vec::with_capacity(content.extents.len());
+        for extent in &content.extents {
+            let place = self.stack.store(store).blob(&extent.blob).ok_or_else(|| {
+                PlayerError::corrupt("a layer", format!("content {} is missing", extent.blob))
+            })?;
+            let within = extent.blob_block.checked_add(extent.blocks);
+            if within.is_none_or(|end| end > place.blocks.0) {
+                return Err(PlayerError::corrupt("a layer", "a run outside its content"));
+            }
+            let pack = self.packs.index(store, place.pack);
+            runs.push(SourceRun {
+                file_block: extent.file_block,
+                blocks: extent.blocks,
+                source: SourceIndex(self.first_pack + pack),
+                at: BlockNo(place.at.0 + extent.blob_block),
+            });
+        }
+        Ok(runs)
+    }
+}
+
+/// BLAKE3 of the metadata file and of the map over it.
+fn content_digest(metadata: &Arc<dyn File>, map: &[u8]) -> Result<Digest, PlayerError> {
+    let what = || PlayerError::io("reading composed metadata");
+    let len = metadata.len().map_err(what())?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    // Each volume has a region of its own: between them are holes as large as volumes.
+    while let Some((start, end)) = metadata.next_data(at).map_err(what())? {
+        at = start;
+        hasher.update(&start.to_le_bytes());
+        while at < end.min(len) {
+            let part = (end.min(len) - at).min(buffer.len() as u64) as usize;
+            metadata.read_exact_at(&mut buffer[..part], at).map_err(what())?;
+            hasher.update(&buffer[..part]);
+            at += part as u64;
+        }
+    }
+    hasher.update(map);
+    Ok(Digest(*hasher.finalize().as_bytes()))
+}
+
+fn write_plain(dir: &dyn Dir, name: &str, bytes: &[u8]) -> Result<(), PlayerError> {
+    let file = dir.create(name).map_err(PlayerError::io(format!("making {name}")))?;
+    file.write_all_at(bytes, 0).map_err(PlayerError::io(format!("writing {name}")))
+}
+
+/// Facts as stored: BLAKE3 of the rest, then postcard.
+fn encode_facts(facts: &Facts) -> Result<Vec<u8>, PlayerError> {
+    let body = postcard::to_stdvec(facts)
+        .map_err(|error| PlayerError::corrupt("facts", error.to_string()))?;
+    let mut bytes = Digest::of(&body).0.to_vec();
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+fn decode_facts(bytes: &[u8]) -> Result<Facts, PlayerError> {
+    let bad = |found: &str| PlayerError::corrupt("facts of a composed disk", found);
+    let (sum, body) = bytes.split_at_checked(32).ok_or_else(|| bad("a short file"))?;
+    if Digest::of(body).0 != sum {
+        return Err(bad("another checksum"));
+    }
+    postcard::from_bytes(body).map_err(|error| bad(&error.to_string()))
+}

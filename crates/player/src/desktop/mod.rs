@@ -1,0 +1,179 @@
+//! Desktops: instances of LivePCs on this machine.
+//!
+//! ```text
+//!   record    the root record: versions of layers, the session under way
+//!   stack     the versions, opened            compose   the stack as one disk
+//!   harvest   a session read back             filing    changes put into layers
+//!   session   starting, ending, filing        upkeep    history, roll-back, reset, rejuvenate
+//!   identity  what makes a guest this one
+//! ```
+
+mod compose;
+mod filing;
+mod harvest;
+mod identity;
+mod record;
+mod session;
+mod stack;
+mod upkeep;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use goldleaf_host::{Dir, Lock};
+use goldleaf_image::check_name;
+use goldleaf_layer::Kind;
+
+pub use compose::{Composed, compose};
+pub use filing::{Filer, Filing, store_records};
+pub use harvest::{Harvest, Harvested, SessionView, records_by_layer};
+pub use identity::HostKeys;
+pub use record::{
+    DesktopRecord, FiledReport, HardwareIdentity, Hex, LayerHistory, LayerVersion, SessionRecord,
+    SessionState,
+};
+pub use session::{
+    ChangeLine, ChangesReport, Event, Listener, StartOptions, Started, changes, start, stop,
+};
+pub use stack::{Handing, Source, Stack, StackVersions, StoreName, volumes};
+pub use upkeep::{
+    AppsPackage, HistoryLine, Rejuvenated, ResetItem, apps, history, rejuvenate, remove_package,
+    reset, rollback, status,
+};
+
+use crate::home::{read_record, write_record};
+use crate::{Home, PlayerError};
+
+/// A desktop, locked: nobody else works on it while this lives.
+pub struct Desktop {
+    /// Its directory.
+    pub dir: Arc<dyn Dir>,
+    /// Its root record, as it is on disk.
+    pub record: DesktopRecord,
+    _lock: Box<dyn Lock>,
+}
+
+impl Desktop {
+    /// Opens and locks a desktop.
+    pub fn open(home: &Home, name: &str) -> Result<Self, PlayerError> {
+        let dir = directory(home, name)?;
+        let lock = dir.try_lock("lock").map_err(PlayerError::io("locking a desktop"))?;
+        let lock = lock.ok_or_else(|| PlayerError::Busy {
+            kind: "desktop",
+            name: name.into(),
+            detail: "a session runs, or another command works on it".into(),
+        })?;
+        // Read under the lock: the record that was there before may have moved on.
+        Ok(Self { record: record(&dir, name)?, dir, _lock: lock })
+    }
+
+    /// Writes the root record: the one durable move by which anything changes.
+    pub fn commit(&mut self, change: impl FnOnce(&mut DesktopRecord)) -> Result<(), PlayerError> {
+        let mut next = self.record.clone();
+        change(&mut next);
+        next.generation += 1;
+        write_record(self.dir.as_ref(), "record.json", &next)?;
+        self.record = next;
+        Ok(())
+    }
+
+    /// The versions that the next session stands on.
+    pub fn versions(&self, home: &Home) -> Result<StackVersions, PlayerError> {
+        let livepc = crate::livepc::get(home, &self.record.livepc)?;
+        let number = match self.record.pinned_image {
+            Some(number) => number,
+            None => home.images()?.open(&livepc.image, None)?.record.number,
+        };
+        let mut apps = Vec::new();
+        for name in &livepc.layers {
+            let pinned = self.record.pinned_apps.get(name).copied();
+            let version = crate::apps::get(home, name)?.version(pinned)?.number;
+            apps.push((name.clone(), version));
+        }
+        let private = self.record.layers.iter().filter_map(|(&kind, history)| {
+            history.current().map(|version| (kind, version.digest.0))
+        });
+        Ok(StackVersions { image: (livepc.image, number), apps, private: private.collect() })
+    }
+}
+
+/// The directory of a desktop that exists.
+pub fn directory(home: &Home, name: &str) -> Result<Arc<dyn Dir>, PlayerError> {
+    check_name(name)?;
+    match home.sub("desktops")?.dir(name) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(PlayerError::Unknown { kind: "desktop", name: name.into() })
+        }
+        other => other.map_err(PlayerError::io(format!("opening desktop `{name}`"))),
+    }
+}
+
+fn record(dir: &Arc<dyn Dir>, name: &str) -> Result<DesktopRecord, PlayerError> {
+    read_record(dir.as_ref(), "record.json")?
+        .ok_or_else(|| PlayerError::Unknown { kind: "desktop", name: name.into() })
+}
+
+/// The record of a desktop, without locking it: what a list or a status shows.
+pub fn peek(home: &Home, name: &str) -> Result<DesktopRecord, PlayerError> {
+    record(&directory(home, name)?, name)
+}
+
+/// All desktops, by name.
+pub fn list(home: &Home) -> Result<Vec<DesktopRecord>, PlayerError> {
+    let dir = home.sub("desktops")?;
+    let mut found = Vec::new();
+    for item in dir.list().map_err(PlayerError::io("listing desktops"))? {
+        if !item.is_dir {
+            continue;
+        }
+        let own = dir.dir(&item.name).map_err(PlayerError::io("listing desktops"))?;
+        // What an interrupted creation left is no desktop.
+        if let Some(record) = read_record(own.as_ref(), "record.json")? {
+            found.push(record);
+        }
+    }
+    Ok(found)
+}
+
+/// Makes a desktop of a LivePC, with an identity of its own.
+pub fn create(home: &Home, name: &str, livepc: &str) -> Result<DesktopRecord, PlayerError> {
+    check_name(name)?;
+    let livepc = crate::livepc::get(home, livepc)?;
+    let desktops = home.sub("desktops")?;
+    match peek(home, name) {
+        Ok(_) => return Err(PlayerError::Exists { kind: "desktop", name: name.into() }),
+        Err(PlayerError::Unknown { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let dir = desktops.create_dir(name).map_err(PlayerError::io("making a desktop"))?;
+    let _lock = dir.try_lock("lock").map_err(PlayerError::io("locking a desktop"))?;
+    let image = home.images()?.open(&livepc.image, None)?;
+    let (version, hold) = identity::make(home, &dir, name, &image)?;
+    let identity = LayerHistory { versions: vec![version], next: 2 };
+    let record = DesktopRecord {
+        format: record::FORMAT,
+        generation: 1,
+        name: name.into(),
+        livepc: livepc.name,
+        pinned_image: None,
+        pinned_apps: BTreeMap::new(),
+        layers: [(Kind::Identity, identity)].into(),
+        session: None,
+        next_session: 1,
+        hardware: identity::hardware(home)?,
+        last: None,
+    };
+    write_record(dir.as_ref(), "record.json", &record)?;
+    desktops.sync().map_err(PlayerError::io("making a desktop"))?;
+    drop(hold);
+    Ok(record)
+}
+
+/// Removes a desktop with everything of its user's. There is no way back.
+pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
+    let desktop = Desktop::open(home, name)?;
+    let what = || PlayerError::io(format!("removing desktop `{name}`"));
+    desktop.dir.remove("record.json").map_err(what())?;
+    desktop.dir.sync().map_err(what())?;
+    home.sub("desktops")?.remove_dir_all(name).map_err(what())
+}

@@ -1,0 +1,601 @@
+//! Sessions: from power-on to power-off.
+//!
+//! ```text
+//!   (none) ── begin: compose, new log ──▶ open ── guest shut down ──▶ ended ── file ──▶ (none)
+//!                                          │  ▲
+//!                          cut off: killed, │  │ next start goes on where the guest was;
+//!                          panic, power cut ▼  │ it recovers its own journal
+//!                                          open
+//! ```
+//! Each arrow is one write of the root record. What a crash leaves between two of them is made
+//! again or removed at the next start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldleaf_block::{SessionDevice, SessionId, WriteBlocks};
+use goldleaf_host::{Dir, Progress};
+use goldleaf_layer::Summary;
+use goldleaf_vm::{
+    Accel, AfterReboot, Forward, Hardware, Machine, Network, Probe, QEMU_BINARY, SessionEnd,
+};
+use goldleaf_worker::protocol::{Fate, HarvestMode, Item};
+use serde::{Deserialize, Serialize};
+
+use super::compose::{Composed, compose};
+use super::filing::{Filer, Filing};
+use super::harvest::{Harvest, Harvested, SessionView, records_by_layer};
+use super::identity::describe;
+use super::record::{FiledReport, Hex, SessionRecord, SessionState};
+use super::stack::{Stack, StackVersions, StoreName};
+use super::{Desktop, directory};
+use crate::control::{Answer, Request, ask, listen};
+use crate::machine::{MachineNews, MachineSpec, Owner, display, run};
+use crate::{Home, PlayerError};
+
+/// How long the probe of the accelerator may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Panics in a row after which a session is filed and reset instead of continued.
+const PANICS_MAX: u32 = 2;
+
+/// What is told while a desktop starts, runs and ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// What runs the guest, and why not something faster.
+    Accel(String),
+    /// The disk is composed and served from the cache or anew.
+    Ready {
+        /// Entries that stand over the image.
+        entries: u64,
+        /// Milliseconds from the beginning.
+        took_ms: u64,
+    },
+    /// An unfinished session goes on.
+    Continuing {
+        /// Its number.
+        session: u64,
+    },
+    /// What the machine does.
+    Machine(MachineNews),
+    /// A session was filed.
+    Filed(FiledReport),
+    /// Something that a person should know.
+    Note(String),
+}
+
+/// Hears what happens and how far long work has come.
+pub trait Listener: Progress {
+    /// Something happened.
+    fn event(&self, event: &Event);
+}
+
+/// How a desktop is started.
+#[derive(Debug, Clone, Default)]
+pub struct StartOptions {
+    /// Without a window.
+    pub headless: bool,
+    /// What is to run the guest, instead of what the probe finds.
+    pub accel: Option<Accel>,
+    /// Drops an unfinished session instead of continuing it.
+    pub discard_session: bool,
+    /// Doors from the host into the guest.
+    pub forwards: Vec<Forward>,
+}
+
+/// How a start ended.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// How the session ended.
+    pub end: SessionEnd,
+    /// What was filed, when it was.
+    pub filed: Option<FiledReport>,
+}
+
+/// A session under way: its disk and what it stands on.
+struct Live {
+    stack: Stack,
+    composed: Composed,
+    device: Arc<SessionDevice>,
+}
+
+/// Runs a desktop until its session ends, and files it.
+pub fn start(
+    home: &Home,
+    name: &str,
+    options: &StartOptions,
+    listener: &dyn Listener,
+) -> Result<Started, PlayerError> {
+    let mut desktop = Desktop::open(home, name)?;
+    let accel = match options.accel {
+        Some(accel) => accel,
+        None => probe(listener)?,
+    };
+    let spec = machine(home, &desktop, options, accel)?;
+    let requests = listen(&fresh_socket(&spec.run)?)?;
+    let live = Live::open(home, &mut desktop, options.discard_session, listener)?;
+    let disk: Arc<dyn WriteBlocks> = live.device.clone();
+    let mut owner = SessionOwner { home, desktop: &mut desktop, live: Some(live), listener };
+    let end = run(disk, &spec, home.clock.clone(), &requests, &mut owner)?;
+    let live = owner.live.take();
+    let filed = finish(home, &mut desktop, live, &end, listener)?;
+    Ok(Started { end, filed })
+}
+
+/// What a machine of a desktop is made of.
+fn machine(
+    home: &Home,
+    desktop: &Desktop,
+    options: &StartOptions,
+    accel: Accel,
+) -> Result<MachineSpec, PlayerError> {
+    let livepc = crate::livepc::get(home, &desktop.record.livepc)?;
+    let identity = &desktop.record.hardware;
+    let mac = identity.mac.parse().map_err(|_| {
+        PlayerError::corrupt("record.json", format!("the address {:?}", identity.mac))
+    })?;
+    let hardware = Hardware {
+        name: desktop.record.name.clone(),
+        uuid: identity.uuid.clone(),
+        mac,
+        memory_mib: livepc.memory_mib,
+        cpus: livepc.cpus,
+        machine: Machine::default(),
+        firmware: goldleaf_vm::Firmware::Bios,
+        display: display(options.headless),
+        network: Network::User { isolated: false, forwards: options.forwards.clone() },
+        clock_is_local: false,
+    };
+    Ok(MachineSpec {
+        hardware,
+        disk_serial: identity.disk_serial.clone(),
+        accel,
+        after_reboot: AfterReboot::EndsSession,
+        run: run_directory(&desktop.dir)?,
+    })
+}
+
+/// What this machine can run guests with, told to the listener.
+pub fn probe(listener: &dyn Listener) -> Result<Accel, PlayerError> {
+    let probe = goldleaf_vm::probe(QEMU_BINARY.as_ref(), PROBE_TIMEOUT)?;
+    let said = match &probe {
+        Probe::Kvm => "hardware virtualisation (KVM)".to_string(),
+        Probe::Tcg { why } => format!("emulation (TCG), which is slow: {why}"),
+    };
+    listener.event(&Event::Accel(said));
+    Ok(probe.accel())
+}
+
+/// The directory of a desktop's sockets.
+pub fn run_directory(desktop: &Arc<dyn Dir>) -> Result<PathBuf, PlayerError> {
+    let run = desktop.create_dir("run").map_err(PlayerError::io("making a run directory"))?;
+    run.path().map(Into::into).ok_or_else(|| {
+        PlayerError::Refused("a virtual machine needs a home on a real file system".into())
+    })
+}
+
+/// The place of the control socket; what an earlier process left there goes.
+pub fn fresh_socket(run: &std::path::Path) -> Result<PathBuf, PlayerError> {
+    let socket = run.join("control.sock");
+    match std::fs::remove_file(&socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(PlayerError::io("clearing a socket")(error))
+        }
+        _ => Ok(socket),
+    }
+}
+
+impl Live {
+    /// The session to run: an unfinished one, or a new one.
+    fn open(
+        home: &Home,
+        desktop: &mut Desktop,
+        discard: bool,
+        listener: &dyn Listener,
+    ) -> Result<Self, PlayerError> {
+        if let Some(session) = desktop.record.session.clone() {
+            let finished = session.state == SessionState::Ended;
+            if discard {
+                drop_session(desktop, session.number)?;
+                listener.event(&Event::Note("the unfinished session was discarded".into()));
+            } else if finished || session.failed_starts >= PANICS_MAX {
+                if !finished {
+                    let note = "the guest panicked at its last starts; what is to be kept was \
+                                filed, and its system reset";
+                    listener.event(&Event::Note(note.into()));
+                }
+                let live = Self::resume(home, desktop, &session, listener)?;
+                file(home, desktop, live, listener)?;
+            } else {
+                listener.event(&Event::Continuing { session: session.number });
+                return Self::resume(home, desktop, &session, listener);
+            }
+        }
+        Self::begin(home, desktop, listener)
+    }
+
+    /// A new session over what the layers are now.
+    fn begin(
+        home: &Home,
+        desktop: &mut Desktop,
+        listener: &dyn Listener,
+    ) -> Result<Self, PlayerError> {
+        let before = home.clock.monotonic();
+        let versions = desktop.versions(home)?;
+        let stack = Stack::open(home, &desktop.dir, &versions)?;
+        let (composed, _) = compose(home, &desktop.dir, &stack, listener)?;
+        let number = desktop.record.next_session;
+        let dir = session_dir(&desktop.dir, number, true)?;
+        let mut id = [0; 16];
+        home.entropy.fill(&mut id).map_err(PlayerError::io("drawing random numbers"))?;
+        let base = Arc::new(composed.device()?);
+        let device = SessionDevice::create(dir, base, SessionId(id), composed.facts.digest.0)?;
+        let record = session_record(home, number, &composed, &versions);
+        desktop.commit(|desktop| {
+            desktop.session = Some(record);
+            desktop.next_session = number + 1;
+        })?;
+        prune_composed(&desktop.dir, &composed)?;
+        let took = home.clock.monotonic().saturating_sub(before);
+        let (entries, took_ms) = (composed.facts.entries, took.as_millis() as u64);
+        listener.event(&Event::Ready { entries, took_ms });
+        Ok(Self { stack, composed, device: Arc::new(device) })
+    }
+
+    /// A session that was begun before.
+    fn resume(
+        home: &Home,
+        desktop: &Desktop,
+        session: &SessionRecord,
+        progress: &dyn Progress,
+    ) -> Result<Self, PlayerError> {
+        let now = desktop.versions(home)?;
+        let versions = StackVersions {
+            image: (now.image.0, session.image_version),
+            apps: session.apps.clone(),
+            private: now.private,
+        };
+        let stack = Stack::open(home, &desktop.dir, &versions)?;
+        let (composed, _) = compose(home, &desktop.dir, &stack, progress)?;
+        let dir = session_dir(&desktop.dir, session.number, false)?;
+        let base = Arc::new(composed.device()?);
+        let (device, _) = SessionDevice::open(dir, base, &composed.facts.digest.0)?;
+        Ok(Self { stack, composed, device: Arc::new(device) })
+    }
+
+    /// What the session changed so far, and where each change belongs.
+    fn harvest(
+        &self,
+        home: &Home,
+        desktop: &Desktop,
+        view: &SessionView,
+        progress: &dyn Progress,
+    ) -> Result<Harvested, PlayerError> {
+        let site_rules = crate::livepc::rules(home, &desktop.record.livepc)?;
+        let (stack, composed) = (&self.stack, &self.composed);
+        let mode = HarvestMode::Desktop;
+        Harvest { stack, composed, view, site_rules, mode }.run(home, progress)
+    }
+}
+
+fn session_record(
+    home: &Home,
+    number: u64,
+    composed: &Composed,
+    versions: &StackVersions,
+) -> SessionRecord {
+    SessionRecord {
+        number,
+        state: SessionState::Open,
+        composed: Hex(composed.key),
+        image_version: versions.image.1,
+        apps: versions.apps.clone(),
+        started_unix_secs: home.now_unix_secs(),
+        failed_starts: 0,
+    }
+}
+
+fn session_dir(
+    desktop: &Arc<dyn Dir>,
+    number: u64,
+    fresh: bool,
+) -> Result<Arc<dyn Dir>, PlayerError> {
+    let what = || PlayerError::io("opening a session's directory");
+    let sessions = desktop.create_dir("sessions").map_err(what())?;
+    let name = number.to_string();
+    if !fresh {
+        return sessions.dir(&name).map_err(what());
+    }
+    match sessions.remove_dir_all(&name) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(what()(error)),
+        _ => {}
+    }
+    let dir = sessions.create_dir(&name).map_err(what())?;
+    sessions.sync().map_err(what())?;
+    Ok(dir)
+}
+
+/// Forgets a session: its record first, its bytes after that.
+fn drop_session(desktop: &mut Desktop, number: u64) -> Result<(), PlayerError> {
+    desktop.commit(|desktop| desktop.session = None)?;
+    remove_session(&desktop.dir, number)
+}
+
+fn remove_session(desktop: &Arc<dyn Dir>, number: u64) -> Result<(), PlayerError> {
+    let what = || PlayerError::io("removing a session");
+    let sessions = desktop.create_dir("sessions").map_err(what())?;
+    match sessions.remove_dir_all(&number.to_string()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(what()(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Composed disks are caches: only the one in use stays.
+fn prune_composed(desktop: &Arc<dyn Dir>, keep: &Composed) -> Result<(), PlayerError> {
+    let what = || PlayerError::io("clearing composed disks");
+    let cache = desktop.create_dir("composed").map_err(what())?;
+    let keep = keep.key.to_string();
+    for item in cache.list().map_err(what())? {
+        if item.is_dir && item.name != keep {
+            cache.remove_dir_all(&item.name).map_err(what())?;
+        }
+    }
+    Ok(())
+}
+
+/// Stands between a running machine and the desktop that it is a session of.
+struct SessionOwner<'a> {
+    home: &'a Home,
+    desktop: &'a mut Desktop,
+    live: Option<Live>,
+    listener: &'a dyn Listener,
+}
+
+impl Owner for SessionOwner<'_> {
+    fn news(&mut self, news: &MachineNews) {
+        self.listener.event(&Event::Machine(news.clone()));
+    }
+
+    fn next_disk(&mut self) -> Result<Arc<dyn WriteBlocks>, PlayerError> {
+        if let Some(live) = self.live.take() {
+            live.device.flush()?;
+            mark_ended(self.desktop)?;
+            file(self.home, self.desktop, live, self.listener)?;
+        }
+        let live = Live::begin(self.home, self.desktop, self.listener)?;
+        let disk = live.device.clone();
+        self.live = Some(live);
+        Ok(disk)
+    }
+
+    fn changes(&mut self) -> Result<serde_json::Value, PlayerError> {
+        let Some(live) = &self.live else { return Ok(serde_json::Value::Null) };
+        let report = report(self.home, self.desktop, live, true, self.listener)?;
+        serde_json::to_value(report)
+            .map_err(|error| PlayerError::corrupt("a report", error.to_string()))
+    }
+}
+
+fn mark_ended(desktop: &mut Desktop) -> Result<(), PlayerError> {
+    desktop.commit(|desktop| {
+        if let Some(session) = &mut desktop.session {
+            session.state = SessionState::Ended;
+            session.failed_starts = 0;
+        }
+    })
+}
+
+/// After the machine: files a session that came to rest, leaves any other for the next start.
+fn finish(
+    home: &Home,
+    desktop: &mut Desktop,
+    live: Option<Live>,
+    end: &SessionEnd,
+    listener: &dyn Listener,
+) -> Result<Option<FiledReport>, PlayerError> {
+    let Some(live) = live else { return Ok(None) };
+    live.device.flush()?;
+    if end.is_finished() {
+        mark_ended(desktop)?;
+        return file(home, desktop, live, listener).map(Some);
+    }
+    if *end == SessionEnd::GuestPanic {
+        desktop.commit(|desktop| {
+            if let Some(session) = &mut desktop.session {
+                session.failed_starts += 1;
+            }
+        })?;
+    }
+    Ok(None)
+}
+
+/// Files a session and forgets it: harvest, new versions, one move of the root record.
+fn file(
+    home: &Home,
+    desktop: &mut Desktop,
+    live: Live,
+    listener: &dyn Listener,
+) -> Result<FiledReport, PlayerError> {
+    let view = SessionView::new(&live.composed, &live.device)?;
+    let harvested = live.harvest(home, desktop, &view, listener)?;
+    let stack = &live.stack;
+    let mut filer = Filer::new(&stack.own, StoreName::Private, &stack.private, &view)?;
+    let total = harvested.items.len() as u64;
+    for (item, done) in harvested.items.iter().zip(1..) {
+        filer.file(item)?;
+        if done % 256 == 0 {
+            listener.at("filing", done, total);
+        }
+    }
+    let created = home.now_unix_secs();
+    let records = records_by_layer(&harvested.reply, &live.composed.facts.dormant);
+    let number = desktop.record.session.as_ref().map_or(0, |session| session.number);
+    let cause = format!("session {number}");
+    let filing = filer.finish(&records, created, &cause)?;
+    let report = filed_report(created, &filing, &harvested, &live.composed);
+    adopt(desktop, &filing, created, &cause, &report)?;
+    drop(filing);
+    remove_session(&desktop.dir, number)?;
+    listener.event(&Event::Filed(report.clone()));
+    Ok(report)
+}
+
+fn filed_report(
+    at_unix_secs: u64,
+    filing: &Filing,
+    harvested: &Harvested,
+    composed: &Composed,
+) -> FiledReport {
+    let mut notes: Vec<String> = composed.facts.reports.iter().map(ToString::to_string).collect();
+    notes.extend(composed.facts.notes.iter().map(ToString::to_string));
+    notes.extend(harvested.reply.notes.iter().map(ToString::to_string));
+    notes.sort();
+    notes.dedup();
+    FiledReport {
+        at_unix_secs,
+        kept: filing.kept.clone(),
+        dropped: filing.dropped,
+        new_blocks: filing.new_bytes.blocks(),
+        notes,
+    }
+}
+
+/// The one move: the new versions, and no session any more.
+fn adopt(
+    desktop: &mut Desktop,
+    filing: &Filing,
+    created: u64,
+    cause: &str,
+    report: &FiledReport,
+) -> Result<(), PlayerError> {
+    desktop.commit(|desktop| {
+        for (&kind, layer) in &filing.versions {
+            super::upkeep::push_version(desktop, kind, layer, created, cause);
+        }
+        desktop.session = None;
+        desktop.last = Some(report.clone());
+    })
+}
+
+/// Appends a version to a history.
+pub(super) fn next_version(
+    history: &mut super::LayerHistory,
+    layer: &goldleaf_layer::Layer,
+    created: u64,
+    cause: &str,
+) {
+    let number = history.next.max(1);
+    history.versions.push(describe(number, layer, created, cause));
+    history.next = number + 1;
+}
+
+/// One changed path for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeLine {
+    /// Where, printable.
+    pub path: String,
+    /// `added`, `changed` or `removed`.
+    pub what: String,
+    /// `kept`, `forgotten`, `dropped`, `shredded` or `merged`.
+    pub fate: String,
+    /// The layer that keeps it.
+    pub layer: Option<String>,
+    /// Bytes of a file.
+    pub size: u64,
+    /// The rule that decided, and why.
+    pub why: String,
+}
+
+/// What a session changed, and where each change will go.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChangesReport {
+    /// Whether the guest still runs: then what it has not written to its disk yet is not here.
+    pub running: bool,
+    /// The changes, sorted by path.
+    pub changes: Vec<ChangeLine>,
+    /// Counts.
+    pub summary: Summary,
+    /// Conflicts and things kept aside.
+    pub notes: Vec<String>,
+}
+
+impl ChangeLine {
+    fn of(item: &Item) -> Self {
+        let what = match (item.existed, item.present) {
+            (_, false) => "removed",
+            (false, true) => "added",
+            (true, true) => "changed",
+        };
+        let (fate, layer) = match &item.fate {
+            Fate::Keep { layer, .. } => ("kept", Some(layer.name().to_string())),
+            Fate::Forget => ("forgotten", None),
+            Fate::Drop => ("dropped", None),
+            Fate::Shred => ("shredded", None),
+            Fate::Merged => ("merged", None),
+        };
+        Self {
+            path: item.path.to_string(),
+            what: what.into(),
+            fate: fate.into(),
+            layer,
+            size: item.size,
+            why: item.why.clone(),
+        }
+    }
+}
+
+fn report(
+    home: &Home,
+    desktop: &Desktop,
+    live: &Live,
+    running: bool,
+    progress: &dyn Progress,
+) -> Result<ChangesReport, PlayerError> {
+    let view = SessionView::new(&live.composed, &live.device)?;
+    let harvested = live.harvest(home, desktop, &view, progress)?;
+    let mut notes: Vec<String> =
+        live.composed.facts.reports.iter().map(ToString::to_string).collect();
+    notes.extend(live.composed.facts.notes.iter().map(ToString::to_string));
+    notes.extend(harvested.reply.notes.iter().map(ToString::to_string));
+    Ok(ChangesReport {
+        running,
+        changes: harvested.items.iter().map(ChangeLine::of).collect(),
+        summary: harvested.reply.summary,
+        notes,
+    })
+}
+
+/// What a desktop's session changed: asked of the running player, or read from an unfinished
+/// session. `None` when there is no session.
+pub fn changes(
+    home: &Home,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<Option<ChangesReport>, PlayerError> {
+    let dir = directory(home, name)?;
+    let socket = run_directory(&dir)?.join("control.sock");
+    match ask(&socket, &Request::Changes)? {
+        Some(Answer::Done(value)) => {
+            return serde_json::from_value(value)
+                .map(Some)
+                .map_err(|error| PlayerError::corrupt("the session's answer", error.to_string()));
+        }
+        Some(Answer::Failed(why)) => return Err(PlayerError::Refused(why)),
+        None => {}
+    }
+    let desktop = Desktop::open(home, name)?;
+    let Some(session) = desktop.record.session.clone() else { return Ok(None) };
+    let live = Live::resume(home, &desktop, &session, progress)?;
+    report(home, &desktop, &live, false, progress).map(Some)
+}
+
+/// Powers a running desktop off: in order, or by pulling the plug. `false` when it does not run.
+pub fn stop(home: &Home, name: &str, force: bool) -> Result<bool, PlayerError> {
+    let socket = run_directory(&directory(home, name)?)?.join("control.sock");
+    let request = if force { Request::Kill } else { Request::Stop };
+    match ask(&socket, &request)? {
+        None => Ok(false),
+        Some(Answer::Done(_)) => Ok(true),
+        Some(Answer::Failed(why)) => Err(PlayerError::Refused(why)),
+    }
+}

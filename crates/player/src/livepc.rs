@@ -1,0 +1,143 @@
+//! LivePCs: what is published and subscribed to. An image, an order of apps layers, rules, hardware.
+
+use std::sync::Arc;
+
+use goldleaf_host::Dir;
+use goldleaf_image::check_name;
+use goldleaf_layer::rules::Rules;
+use serde::{Deserialize, Serialize};
+
+use crate::home::{read_record, write_record};
+use crate::{Home, PlayerError};
+
+/// Format of the records that this program writes.
+const FORMAT: u32 = 1;
+/// Longest rules file, in bytes.
+const RULES_LIMIT: u64 = 1 << 20;
+
+/// `livepc.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivePc {
+    /// Format of this record.
+    pub format: u32,
+    /// Its name.
+    pub name: String,
+    /// The golden image; desktops follow its current version.
+    pub image: String,
+    /// Apps layers, lowest first; desktops follow their current versions.
+    pub layers: Vec<String>,
+    /// Memory of the virtual machine, in MiB.
+    pub memory_mib: u32,
+    /// Its processors.
+    pub cpus: u32,
+    /// Unix time of its making, in seconds.
+    pub created_unix_secs: u64,
+}
+
+/// What a LivePC is made from.
+#[derive(Debug, Clone)]
+pub struct NewLivePc {
+    /// Its name.
+    pub name: String,
+    /// The golden image.
+    pub image: String,
+    /// Apps layers, lowest first.
+    pub layers: Vec<String>,
+    /// Memory, in MiB.
+    pub memory_mib: u32,
+    /// Processors.
+    pub cpus: u32,
+    /// The site's rules: name of the file and its text.
+    pub rules: Option<(String, String)>,
+}
+
+fn dir(home: &Home) -> Result<Arc<dyn Dir>, PlayerError> {
+    home.sub("livepcs")
+}
+
+/// All LivePCs, by name.
+pub fn list(home: &Home) -> Result<Vec<LivePc>, PlayerError> {
+    let dir = dir(home)?;
+    let mut found = Vec::new();
+    for item in dir.list().map_err(PlayerError::io("listing LivePCs"))? {
+        if item.is_dir
+            && let Some(record) = open(home, &item.name)?
+        {
+            found.push(record);
+        }
+    }
+    Ok(found)
+}
+
+fn open(home: &Home, name: &str) -> Result<Option<LivePc>, PlayerError> {
+    check_name(name)?;
+    match dir(home)?.dir(name) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PlayerError::io(format!("opening LivePC `{name}`"))(error)),
+        Ok(dir) => read_record(dir.as_ref(), "livepc.json"),
+    }
+}
+
+/// One LivePC.
+pub fn get(home: &Home, name: &str) -> Result<LivePc, PlayerError> {
+    open(home, name)?.ok_or_else(|| PlayerError::Unknown { kind: "LivePC", name: name.into() })
+}
+
+/// The site's rules of a LivePC, as [`NewLivePc::rules`].
+pub fn rules(home: &Home, name: &str) -> Result<Option<(String, String)>, PlayerError> {
+    let dir = dir(home)?.dir(name).map_err(PlayerError::io("opening a LivePC"))?;
+    match goldleaf_host::read_file(dir.as_ref(), "rules.toml", RULES_LIMIT) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PlayerError::io("reading rules.toml")(error)),
+        Ok(bytes) => String::from_utf8(bytes)
+            .map(|text| Some(("rules.toml".into(), text)))
+            .map_err(|error| PlayerError::corrupt("rules.toml", error.to_string())),
+    }
+}
+
+/// Makes a LivePC, after checking that all it names is there and its rules make sense.
+pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
+    if open(home, &new.name)?.is_some() {
+        return Err(PlayerError::Exists { kind: "LivePC", name: new.name });
+    }
+    home.images()?.record(&new.image)?;
+    for layer in &new.layers {
+        crate::apps::get(home, layer)?;
+    }
+    if let Some((file, text)) = &new.rules {
+        Rules::debian(Some((file, text)))?;
+    }
+    let dir = dir(home)?;
+    let own = dir.create_dir(&new.name).map_err(PlayerError::io("making a LivePC"))?;
+    if let Some((_, text)) = &new.rules {
+        goldleaf_host::replace_file(own.as_ref(), "rules.toml", text.as_bytes())
+            .map_err(PlayerError::io("writing rules.toml"))?;
+    }
+    let record = LivePc {
+        format: FORMAT,
+        name: new.name,
+        image: new.image,
+        layers: new.layers,
+        memory_mib: new.memory_mib,
+        cpus: new.cpus,
+        created_unix_secs: home.now_unix_secs(),
+    };
+    write_record(own.as_ref(), "livepc.json", &record)?;
+    dir.sync().map_err(PlayerError::io("making a LivePC"))?;
+    Ok(record)
+}
+
+/// Removes a LivePC that no desktop is an instance of.
+pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
+    get(home, name)?;
+    for desktop in crate::desktop::list(home)? {
+        if desktop.livepc == name {
+            let detail = format!("desktop `{}` is an instance of it", desktop.name);
+            return Err(PlayerError::Busy { kind: "LivePC", name: name.into(), detail });
+        }
+    }
+    let dir = dir(home)?;
+    let own = dir.dir(name).map_err(PlayerError::io("removing a LivePC"))?;
+    own.remove("livepc.json").map_err(PlayerError::io("removing a LivePC"))?;
+    dir.remove_dir_all(name).map_err(PlayerError::io("removing a LivePC"))
+}

@@ -1,0 +1,386 @@
+//! Steps of a plan, put in the order of paths and carried out on the volumes they belong to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use goldleaf_block::{BlockNo, BlockRange, MapDevice, MapExtent, SourceIndex, Target};
+use goldleaf_ext4_compose::{Composer, Content, ContentRun, Op, Options, PutNode};
+use goldleaf_host::File;
+use goldleaf_layer::merge::accounts::{Names, acl_to_ids};
+use goldleaf_layer::merge::{FileSet, FileState};
+use goldleaf_layer::plan::{Part, PlannedOp};
+use goldleaf_layer::{Entry, EntryAttrs, EntryNode, Owner};
+use goldleaf_tree::{Attrs, FileTree, GuestPath, Node, NodeId, NodeKind, Timestamp, resolve};
+
+use crate::WorkerError;
+use crate::merging::Merged;
+use crate::protocol::{ComposeTask, SourceRun};
+use crate::serve::{Handed, refused};
+use crate::volumes::{Volumes, first_block, on_disk, view};
+
+/// `nobody` and `nogroup`: who gets what belongs to an account that the stack does not have.
+const NOBODY: u32 = 65534;
+
+/// Carries steps out.
+pub struct Emitter<'a> {
+    disk: Arc<MapDevice>,
+    volumes: &'a Volumes,
+    names: &'a Names,
+    now: Timestamp,
+    composers: Vec<Option<Composer>>,
+    open: Box<dyn FnMut(usize, BlockNo) -> Result<Composer, WorkerError> + 'a>,
+    /// Steps that belong further on, by path.
+    later: BTreeMap<GuestPath, Op>,
+    /// A removal that waits to see whether something is put at its path.
+    removal: Option<GuestPath>,
+    /// Directories to remove if nothing is left in them.
+    if_empty: Vec<GuestPath>,
+    extents: Vec<MapExtent>,
+    slots: u64,
+    current: usize,
+}
+
+impl<'a> Emitter<'a> {
+    /// For a compose task. The merged files that differ from the image's are steps of their own.
+    pub fn new(
+        handed: &'a Handed,
+        task: &ComposeTask,
+        disk: &Arc<MapDevice>,
+        volumes: &'a Volumes,
+        merged: &'a Merged,
+    ) -> Result<Self, WorkerError> {
+        let metadata: Arc<dyn File> = handed.file(task.metadata)?;
+        let (now, source) = (task.now, task.metadata_source);
+        let base = disk.clone();
+        let open = Box::new(move |index: usize, slot: BlockNo| {
+            let device = view(&base, &volumes.specs[index])?;
+            let options = Options { now, zero_unused_inode_tables: true };
+            Composer::open(device, metadata.clone(), slot, source, options).map_err(refused)
+        });
+        let later = merged_files(volumes, merged, now)?;
+        Ok(Self {
+            disk: disk.clone(),
+            volumes,
+            names: &merged.names,
+            now,
+            composers: volumes.specs.iter().map(|_| None).collect(),
+            open,
+            later,
+            removal: None,
+            if_empty: Vec::new(),
+            extents: Vec::new(),
+            slots: 0,
+            current: 0,
+        })
+    }
+
+    /// Takes the next step of the plan, which came of the entry at `entry`; `runs` is where the
+    /// content of that is.
+    pub fn step(
+        &mut self,
+        step: PlannedOp,
+        entry: &GuestPath,
+        runs: &[SourceRun],
+    ) -> Result<(), WorkerError> {
+        let op = match step {
+            PlannedOp::Remove { path, only_if_empty: true } => {
+                self.if_empty.push(path);
+                return Ok(());
+            }
+            PlannedOp::Remove { path, only_if_empty: false } => Op::Remove { path },
+            PlannedOp::MakeDirectory { path } => {
+                let node = plain(NodeKind::Directory, directory_attrs(self.now));
+                Op::Put { path, node }
+            }
+            PlannedOp::CopyLower { from, to } => match self.lower(&from)? {
+                Some(id) => Op::Put { path: to, node: self.lower_node(id)? },
+                None => return Ok(()),
+            },
+            PlannedOp::Put { path, item, part } => {
+                let node = self.node(&path, &item.entry, part, runs)?;
+                Op::Put { path, node }
+            }
+        };
+        // A merged file stands where a plain entry would: the merge knows better.
+        if self.later.get(op.path()).is_some_and(|_| handler_owns(op.path())) {
+            return Ok(());
+        }
+        // Entries come in order; what a step names beside its entry's path or the directories above
+        // that is further on, never back.
+        if op.path() > entry {
+            self.later.insert(op.path().clone(), op);
+            return Ok(());
+        }
+        self.emit_until(&op.path().clone())?;
+        self.emit(op)
+    }
+
+    fn emit_until(&mut self, path: &GuestPath) -> Result<(), WorkerError> {
+        while let Some(entry) = self.later.first_entry() {
+            if entry.key() >= path {
+                break;
+            }
+            let op = entry.remove();
+            self.emit(op)?;
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, op: Op) -> Result<(), WorkerError> {
+        if let Some(removed) = self.removal.take()
+            && removed != *op.path()
+        {
+            self.apply(Op::Remove { path: removed })?;
+        }
+        match op {
+            Op::Remove { path } => {
+                self.removal = Some(path);
+                Ok(())
+            }
+            op => self.apply(op),
+        }
+    }
+
+    /// Gives a step to the composer of its volume, by the path within the volume.
+    fn apply(&mut self, op: Op) -> Result<(), WorkerError> {
+        let index = self.volumes.holding(op.path());
+        let mount = &self.volumes.specs[index].mount;
+        let inner = op.path().strip_prefix(mount).unwrap_or_default();
+        let op = match op {
+            // The root of a volume is neither removed nor anything but a directory.
+            Op::Remove { .. } if inner.is_root() => return Ok(()),
+            Op::Remove { .. } => Op::Remove { path: inner },
+            Op::Put { node, .. } => Op::Put { path: inner, node },
+        };
+        self.composer(index)?.apply(op).map_err(refused)
+    }
+
+    /// One composer at a time writes to the metadata file; paths of one volume come together,
+    /// except that the root's come before and after those of a volume mounted within.
+    fn composer(&mut self, index: usize) -> Result<&mut Composer, WorkerError> {
+        if self.composers[index].is_none() {
+            let slot = self.reserve(index);
+            self.composers[index] = Some((self.open)(index, slot)?);
+        }
+        self.composers[index].as_mut().ok_or_else(|| refused("a composer that is not open"))
+    }
+
+    /// Each volume has a region of the metadata file of its own, as long as the volume.
+    fn reserve(&self, index: usize) -> BlockNo {
+        let before = &self.volumes.specs[..index];
+        BlockNo(before.iter().map(|spec| spec.len.blocks().0).sum())
+    }
+
+    /// Writes everything; what differs from the image over the whole disk, and how many blocks of
+    /// metadata there are.
+    pub fn finish(mut self) -> Result<(Vec<MapExtent>, u64), WorkerError> {
+        while let Some((_, op)) = self.later.pop_first() {
+            self.emit(op)?;
+        }
+        if let Some(path) = self.removal.take() {
+            self.apply(Op::Remove { path })?;
+        }
+        // Every volume is opened, so that its unused inode tables are marked.
+        for index in 0..self.volumes.specs.len() {
+            self.composer(index)?;
+        }
+        let composers = std::mem::take(&mut self.composers);
+        for (index, composer) in composers.into_iter().enumerate() {
+            let Some(composer) = composer else { continue };
+            let composed = composer.finish().map_err(refused)?;
+            let start = first_block(&self.volumes.specs[index]);
+            self.extents.extend(composed.extents.into_iter().map(|extent| MapExtent {
+                range: BlockRange::new(
+                    BlockNo(extent.range.start.0 + start.0),
+                    extent.range.count,
+                ),
+                ..extent
+            }));
+            self.slots += composed.slots_used;
+        }
+        self.extents.sort_unstable_by_key(|extent| extent.range.start);
+        Ok((self.extents, self.slots))
+    }
+
+    fn lower(&self, path: &GuestPath) -> Result<Option<NodeId>, WorkerError> {
+        resolve(&self.volumes.tree, path).map_err(refused)
+    }
+
+    /// A node of the image, with its content by reference.
+    fn lower_node(&self, id: NodeId) -> Result<PutNode, WorkerError> {
+        let tree = &self.volumes.tree;
+        let node = tree.node(id).map_err(refused)?;
+        let mut put = plain(node.kind, node.attrs);
+        put.xattrs = tree.xattrs(id).map_err(refused)?;
+        match node.kind {
+            NodeKind::File => put.content = self.lower_content(id, &node)?,
+            NodeKind::Symlink => put.target = tree.read_link(id).map_err(refused)?,
+            _ => {}
+        }
+        Ok(put)
+    }
+
+    fn lower_content(&self, id: NodeId, node: &Node) -> Result<Content, WorkerError> {
+        let tree = &self.volumes.tree;
+        let spec = &self.volumes.specs[goldleaf_tree_volume(id)];
+        let mut runs = Vec::new();
+        for extent in tree.extents(id).map_err(refused)?.unwrap_or_default() {
+            let mut done = 0;
+            while done < extent.blocks {
+                let block = on_disk(spec, extent.volume_block + done);
+                let (target, there) = self.disk.map().look_up(block);
+                let blocks = there.0.min(extent.blocks - done);
+                if let Target::Source { source, at } = target {
+                    let file_block = extent.file_block + done;
+                    runs.push(ContentRun { file_block, blocks, source, at });
+                }
+                done += blocks;
+            }
+        }
+        Ok(Content::Runs { size: node.size, runs })
+    }
+
+    fn node(
+        &self,
+        path: &GuestPath,
+        entry: &Entry,
+        part: Part,
+        runs: &[SourceRun],
+    ) -> Result<PutNode, WorkerError> {
+        let EntryNode::Node { kind, attrs, xattrs, acl_names, content, target, link } = &entry.node
+        else {
+            return Err(refused(format!("{path}: a whiteout cannot be put")));
+        };
+        let mut put = plain(*kind, numeric(attrs, self.names));
+        put.xattrs = xattrs.clone();
+        acl_to_ids(&mut put.xattrs, acl_names, self.names).map_err(refused)?;
+        put.target = target.clone();
+        put.link = *link;
+        if *kind == NodeKind::File {
+            let runs = runs.iter().map(|run| ContentRun {
+                file_block: run.file_block,
+                blocks: run.blocks,
+                source: SourceIndex(run.source.0),
+                at: run.at,
+            });
+            put.content = Content::Runs { size: content.size, runs: runs.collect() };
+        }
+        let below = if part == Part::Whole { None } else { self.lower(path)? };
+        let Some(below) = below else { return Ok(put) };
+        let below = self.lower_node(below)?;
+        match part {
+            Part::Attributes => {
+                put.content = below.content;
+                put.target = below.target;
+            }
+            _ => {
+                let mtime = put.attrs.mtime;
+                put.attrs = Attrs { mtime, ..below.attrs };
+                put.xattrs = below.xattrs;
+            }
+        }
+        Ok(put)
+    }
+}
+
+fn goldleaf_tree_volume(id: NodeId) -> usize {
+    crate::mounted::MountedTree::<goldleaf_ext4::Volume>::volume_of(id)
+}
+
+fn handler_owns(path: &GuestPath) -> bool {
+    goldleaf_layer::merge::handler_of(path).is_some()
+}
+
+fn plain(kind: NodeKind, attrs: Attrs) -> PutNode {
+    PutNode {
+        kind,
+        attrs,
+        xattrs: Vec::new(),
+        content: Content::EMPTY,
+        target: Vec::new(),
+        link: None,
+    }
+}
+
+fn directory_attrs(now: Timestamp) -> Attrs {
+    Attrs { mode: 0o755, uid: 0, gid: 0, mtime: now, ctime: now, crtime: now, flags: 0 }
+}
+
+fn numeric(attrs: &EntryAttrs, names: &Names) -> Attrs {
+    let unknown = |owner: &Owner| if *owner == Owner::Name("root".into()) { 0 } else { NOBODY };
+    Attrs {
+        mode: attrs.mode,
+        uid: names.uid_of(&attrs.user).unwrap_or_else(|| unknown(&attrs.user)),
+        gid: names.gid_of(&attrs.group).unwrap_or_else(|| unknown(&attrs.group)),
+        mtime: attrs.mtime,
+        ctime: attrs.ctime,
+        crtime: attrs.crtime,
+        flags: attrs.flags,
+    }
+}
+
+/// The steps for merged files: those that differ from the image's, or that the image lacks.
+fn merged_files(
+    volumes: &Volumes,
+    merged: &Merged,
+    now: Timestamp,
+) -> Result<BTreeMap<GuestPath, Op>, WorkerError> {
+    let mut ops = BTreeMap::new();
+    for (path, state) in &merged.all {
+        if merged.image.get(path) != Some(state) {
+            let lower = resolve(&volumes.tree, path).map_err(refused)?;
+            let lower = lower.map(|id| volumes.tree.node(id)).transpose().map_err(refused)?;
+            ops.insert(path.clone(), put_file(path, state, lower, now));
+        }
+    }
+    for path in removed(&merged.image, &merged.all) {
+        ops.insert(path.clone(), Op::Remove { path });
+    }
+    make_parents(volumes, &mut ops, now)?;
+    Ok(ops)
+}
+
+fn removed<'a>(before: &'a FileSet, after: &'a FileSet) -> impl Iterator<Item = GuestPath> + 'a {
+    before.keys().filter(|path| !after.contains_key(path)).cloned()
+}
+
+fn put_file(path: &GuestPath, state: &FileState, lower: Option<Node>, now: Timestamp) -> Op {
+    let times = lower.map(|node| node.attrs);
+    let attrs = Attrs {
+        mode: state.mode & 0o7777,
+        uid: state.uid,
+        gid: state.gid,
+        mtime: now,
+        ctime: now,
+        crtime: times.map_or(now, |attrs| attrs.crtime),
+        flags: times.map_or(0, |attrs| attrs.flags),
+    };
+    let mut node = plain(if state.is_link() { NodeKind::Symlink } else { NodeKind::File }, attrs);
+    if state.is_link() {
+        node.target = state.bytes.clone();
+    } else {
+        node.content = Content::Bytes(state.bytes.clone());
+    }
+    Op::Put { path: path.clone(), node }
+}
+
+/// Directories that merged files need and the image lacks.
+fn make_parents(
+    volumes: &Volumes,
+    ops: &mut BTreeMap<GuestPath, Op>,
+    now: Timestamp,
+) -> Result<(), WorkerError> {
+    let paths: Vec<GuestPath> = ops.keys().cloned().collect();
+    for path in paths {
+        let mut at = path.parent();
+        while let Some(parent) = at {
+            if resolve(&volumes.tree, &parent).map_err(refused)?.is_some() {
+                break;
+            }
+            let node = plain(NodeKind::Directory, directory_attrs(now));
+            ops.entry(parent.clone()).or_insert(Op::Put { path: parent.clone(), node });
+            at = parent.parent();
+        }
+    }
+    Ok(())
+}

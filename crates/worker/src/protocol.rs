@@ -1,0 +1,300 @@
+//! What parent and worker say to each other.
+//!
+//! Every task begins with one [`Task`] and ends with one [`Reply`]. In between, lists of unbounded
+//! length go in batches ([`crate::channel::BATCH`]), an empty batch being the end:
+//!
+//! ```text
+//!   Compose   parent: batches of StackEntry                    worker: Reply<ComposeReply>
+//!   Harvest   worker: batches of GuestPath (all that changed)
+//!             parent: batches of PathFacts, one a path
+//!             worker: batches of Item, then Reply<HarvestReply>
+//! ```
+
+use goldleaf_block::{BlockNo, BlockRange, ByteLen, ByteOffset, ExtentMap, MapExtent, SourceIndex};
+use goldleaf_layer::merge::{FileState, Note, Record};
+use goldleaf_layer::{Entry, Kind, Report, Summary};
+use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A disk, as a map over files that the worker was handed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// The map.
+    pub map: ExtentMap,
+    /// For each source of the map, which of the handed files it is.
+    pub sources: Vec<u32>,
+}
+
+/// A volume of a disk and where the guest mounts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSpec {
+    /// Mount point; the root first.
+    pub mount: GuestPath,
+    /// First byte on the disk.
+    pub start: ByteOffset,
+    /// Length.
+    pub len: ByteLen,
+}
+
+/// What a worker is started for.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Task {
+    /// Look at a disk that somebody brought.
+    Inspect(DiskSpec),
+    /// Validate a disk that is to become an image version, and find its canonical form.
+    Seal(SealTask),
+    /// Write the metadata of a composed disk.
+    Compose(ComposeTask),
+    /// Read a session's changes back.
+    Harvest(Box<HarvestTask>),
+    /// Turn plain files into entries of an apps layer.
+    Read(ReadTask),
+}
+
+/// The end of every task.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply<T> {
+    /// It is done.
+    Done(T),
+    /// It cannot be done, and why.
+    Refused(String),
+}
+
+/// Answer to [`Task::Inspect`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskReport {
+    /// The volumes that layers go into, the root first. Empty when the disk is refused.
+    pub volumes: Vec<VolumeSpec>,
+    /// What keeps the disk from being an image.
+    pub problems: Vec<Problem>,
+    /// What a person should know all the same.
+    pub remarks: Vec<String>,
+    /// `PRETTY_NAME` of os-release.
+    pub os: String,
+    /// Identity that the image carries: paths of keys and ids.
+    pub identity: Vec<GuestPath>,
+    /// Number of the partition of the root volume, if there is a partition table.
+    pub root_partition: Option<u32>,
+}
+
+/// Why a disk is refused, and what helps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Why, one clause.
+    pub reason: String,
+    /// What to do, one clause.
+    pub cure: String,
+}
+
+/// See [`Task::Seal`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SealTask {
+    /// The disk.
+    pub disk: DiskSpec,
+    /// Its volumes.
+    pub volumes: Vec<VolumeSpec>,
+    /// Whether a journal that needs replay is a reason to refuse (an import) or is replayed.
+    pub must_be_clean: bool,
+}
+
+/// Answer to [`Task::Seal`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealReport {
+    /// Blocks of the disk that read as zeroes in the canonical form, sorted.
+    pub zeroes: Vec<BlockRange>,
+    /// Number of files in all volumes.
+    pub files: u64,
+}
+
+/// Which layer an entry comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StackLayer {
+    /// The apps layer of that number, lowest first.
+    Apps(u32),
+    /// A private layer.
+    Private(Kind),
+}
+
+/// A run of a file's content, by where the composed disk's sources have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRun {
+    /// First block within the file.
+    pub file_block: u64,
+    /// Length in blocks.
+    pub blocks: u64,
+    /// Source of the composed disk's map.
+    pub source: SourceIndex,
+    /// First block in the source.
+    pub at: BlockNo,
+}
+
+/// The topmost entry of the stack at one path.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StackEntry {
+    /// Where.
+    pub path: GuestPath,
+    /// Whose it is.
+    pub layer: StackLayer,
+    /// What it says; the content's extents are left out.
+    pub entry: Entry,
+    /// Where the content is.
+    pub runs: Vec<SourceRun>,
+}
+
+/// See [`Task::Compose`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ComposeTask {
+    /// The image.
+    pub disk: DiskSpec,
+    /// Its volumes.
+    pub volumes: Vec<VolumeSpec>,
+    /// Handed file that receives metadata.
+    pub metadata: u32,
+    /// Index of that file among the composed disk's sources.
+    pub metadata_source: SourceIndex,
+    /// Time to write into metadata; pinned, so that the same input gives the same output.
+    pub now: Timestamp,
+    /// Merge records of each apps layer, lowest first.
+    pub apps_records: Vec<Vec<Record>>,
+    /// Merge records of the private layers.
+    pub user_records: Vec<Record>,
+}
+
+/// Answer to [`Task::Compose`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ComposeReply {
+    /// What differs from the image, over the whole disk, sorted.
+    pub extents: Vec<MapExtent>,
+    /// Blocks of metadata that were written.
+    pub metadata_blocks: u64,
+    /// The merged files as they are beneath the user's layers: the ancestor at harvest.
+    pub below: Vec<(GuestPath, FileState)>,
+    /// Records of the user that found no place this time. They stay in their layers.
+    pub dormant: Vec<Record>,
+    /// What was kept aside, shadowed or superseded.
+    pub reports: Vec<Report>,
+    /// What the merge handlers have to say.
+    pub notes: Vec<Note>,
+}
+
+/// What a harvest is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HarvestMode {
+    /// A desktop's session: the rules decide.
+    Desktop,
+    /// The recording of an apps layer: all that is not waste or identity goes into it.
+    Record,
+}
+
+/// See [`Task::Harvest`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HarvestTask {
+    /// What the session stood on.
+    pub before: DiskSpec,
+    /// What the session left.
+    pub after: DiskSpec,
+    /// The image beneath.
+    pub image: DiskSpec,
+    /// Volumes of all three.
+    pub volumes: Vec<VolumeSpec>,
+    /// Blocks of the disk that the session wrote, sorted.
+    pub dirty: Vec<BlockRange>,
+    /// The merged files beneath the user's layers.
+    pub below: Vec<(GuestPath, FileState)>,
+    /// The site's rules: name of the file and its text.
+    pub site_rules: Option<(String, String)>,
+    /// What it is for.
+    pub mode: HarvestMode,
+    /// Compare the whole trees instead of following the dirty blocks.
+    pub full: bool,
+}
+
+/// What the parent knows of a changed path.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PathFacts {
+    /// The private layer that has an entry there.
+    pub existing: Option<Kind>,
+    /// The package that this entry is tagged with.
+    pub package: Option<String>,
+    /// The apps layer that has an entry there (the topmost), with its kind; a whiteout is `None`
+    /// inside.
+    pub apps: Option<(u32, Option<NodeKind>)>,
+}
+
+/// A run of a file's content on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRun {
+    /// First block within the file.
+    pub file_block: u64,
+    /// Length in blocks.
+    pub blocks: u64,
+    /// First block on the disk.
+    pub disk_block: BlockNo,
+}
+
+/// What is to be done about one changed path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// The layer gets this entry.
+    Keep {
+        /// Which layer.
+        layer: Kind,
+        /// The entry; its content has the size but no extents.
+        entry: Entry,
+        /// Where the content is.
+        runs: Vec<DiskRun>,
+    },
+    /// Whatever private layer has an entry there forgets it.
+    Forget,
+    /// The change goes at the session's end.
+    Drop,
+    /// The change becomes unreadable at the session's end.
+    Shred,
+    /// The change lives on in merge records.
+    Merged,
+}
+
+/// One changed path and its fate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Where.
+    pub path: GuestPath,
+    /// Whether the path is there now.
+    pub present: bool,
+    /// Whether it was there before.
+    pub existed: bool,
+    /// Bytes of a file.
+    pub size: u64,
+    /// What is done.
+    pub fate: Fate,
+    /// The rule that decided, and why, in words.
+    pub why: String,
+}
+
+/// Answer to [`Task::Harvest`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HarvestReply {
+    /// The user's merge records, all of them anew.
+    pub records: Vec<Record>,
+    /// What the merge handlers have to say.
+    pub notes: Vec<Note>,
+    /// Counts for people.
+    pub summary: Summary,
+    /// Whether every dirty block was explained, so that no full comparison was needed.
+    pub explained: bool,
+    /// Transactions of the journal that were replayed.
+    pub replayed: u64,
+}
+
+/// See [`Task::Read`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadTask {
+    /// The disk.
+    pub disk: DiskSpec,
+    /// Its volumes.
+    pub volumes: Vec<VolumeSpec>,
+    /// What to read.
+    pub path: GuestPath,
+    /// Bytes, at most.
+    pub limit: u64,
+}

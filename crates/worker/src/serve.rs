@@ -1,0 +1,76 @@
+//! The worker's side: locking itself in, taking its one task, answering.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use goldleaf_block::{FileBlocks, MapDevice, ReadBlocks};
+use goldleaf_host::{File, file_from_fd};
+use serde::Serialize;
+
+use crate::protocol::{DiskSpec, Reply, Task};
+use crate::{Channel, WorkerError, compose, harvest, inspect, seal};
+
+/// Files that were handed over, by number.
+pub struct Handed(Vec<Arc<dyn File>>);
+
+impl Handed {
+    /// One of them.
+    pub fn file(&self, number: u32) -> Result<Arc<dyn File>, WorkerError> {
+        self.0.get(number as usize).cloned().ok_or_else(|| WorkerError::Protocol {
+            expected: "the number of a file that was handed over",
+            found: number.to_string(),
+        })
+    }
+
+    /// A disk over some of them.
+    pub fn disk(&self, spec: &DiskSpec) -> Result<Arc<MapDevice>, WorkerError> {
+        let mut sources: Vec<Arc<dyn ReadBlocks>> = Vec::new();
+        for &number in &spec.sources {
+            sources.push(Arc::new(FileBlocks::new(self.file(number)?).map_err(refused)?));
+        }
+        let map = Arc::new(spec.map.clone());
+        Ok(Arc::new(MapDevice::new(map, sources).map_err(refused)?))
+    }
+}
+
+/// An error of the libraries as the worker's answer.
+pub fn refused(error: impl std::fmt::Display) -> WorkerError {
+    WorkerError::Refused(error.to_string())
+}
+
+/// Becomes a worker that was handed `count` files; returns when its task is done. To be called by a
+/// process that [`crate::Launcher`] started, before anything else.
+pub fn serve(count: usize) -> Result<(), WorkerError> {
+    let socket = goldleaf_jail::inherited_socket();
+    let output = socket.as_fd().try_clone_to_owned()?;
+    let files = goldleaf_jail::inherited(count).into_iter().map(file_from_fd).collect();
+    goldleaf_jail::enter()?;
+    let handed = Handed(files);
+    let mut channel = Channel::from_halves(socket, output);
+    match channel.receive()? {
+        Task::Inspect(disk) => answer(&mut channel, inspect::inspect(&handed, &disk)),
+        Task::Seal(task) => answer(&mut channel, seal::seal(&handed, &task)),
+        Task::Compose(task) => {
+            let result = compose::compose(&handed, task, &mut channel);
+            answer(&mut channel, result)
+        }
+        Task::Harvest(task) => {
+            let result = harvest::harvest(&handed, *task, &mut channel);
+            answer(&mut channel, result)
+        }
+        Task::Read(task) => answer(&mut channel, inspect::read(&handed, &task)),
+    }
+}
+
+fn answer<T: Serialize>(
+    channel: &mut Channel,
+    result: Result<T, WorkerError>,
+) -> Result<(), WorkerError> {
+    let reply = match result {
+        Ok(value) => Reply::Done(value),
+        Err(WorkerError::Refused(why)) => Reply::Refused(why),
+        Err(error) => Reply::Refused(error.to_string()),
+    };
+    channel.send(&reply)?;
+    channel.flush()
+}
