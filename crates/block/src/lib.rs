@@ -13,6 +13,7 @@
 mod error;
 mod file;
 mod map;
+mod session;
 mod units;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use error::BlockError;
 pub use file::FileBlocks;
 pub use map::{ExtentMap, MapBuilder, MapDevice, MapExtent, SourceIndex, Target};
+pub use session::{Recovery, SessionDevice, SessionId, Snapshot, Usage};
 pub use units::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ByteOffset};
 
 /// What a range of a device holds, for block status and for copying.
