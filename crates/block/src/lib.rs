@@ -34,6 +34,7 @@ pub enum RangeKind {
 }
 
 /// A device that can be read, from any thread.
+#[allow(clippy::len_without_is_empty, reason = "a length, not a collection")]
 pub trait ReadBlocks: Send + Sync {
     /// Length in bytes, a multiple of 512.
     fn len(&self) -> ByteLen;

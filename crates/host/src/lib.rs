@@ -9,6 +9,8 @@
 //! [`File::sync_data`], a new, removed or renamed name only after [`Dir::sync`].
 
 mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -19,6 +21,7 @@ use std::time::Duration;
 pub use real::{RealClock, RealDir, RealEntropy};
 
 /// A file with positioned input and output. Offsets and lengths are in bytes.
+#[allow(clippy::len_without_is_empty, reason = "a length, not a collection")]
 pub trait File: Send + Sync {
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
