@@ -20,7 +20,7 @@ use crate::units::BlockCount;
 /// The name of an index that is being written.
 pub(super) const INDEX_NEW: &str = "index.new";
 /// An index smaller than this is never worth it, in bytes.
-const FLOOR: u64 = 1 << 20;
+const FLOOR: u64 = if cfg!(test) { 32 << 10 } else { 1 << 20 };
 
 /// Whether so little of the index counts that a new one should be written.
 pub(super) fn is_due(log: &Log) -> bool {

@@ -15,7 +15,7 @@ use crate::units::{BLOCK_SIZE, BlockCount, BlockNo};
 
 /// How far ahead of its end the index is filled with zeroes, in bytes: a record then lands on
 /// blocks that the host's file system already has, and syncing it needs no journal commit there.
-const PREPARE: u64 = 256 << 10;
+const PREPARE: u64 = if cfg!(test) { 8 << 10 } else { 256 << 10 };
 
 /// Slots that die with a record, and the record.
 pub(super) struct Killed {

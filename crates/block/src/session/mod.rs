@@ -25,6 +25,8 @@ mod records;
 mod recover;
 mod space;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,7 +42,7 @@ use crate::{BlockError, MapExtent, RangeKind, ReadBlocks, SourceIndex, Target, W
 use format::{Epoch, Header, Sequence, Slot};
 use log::Log;
 use records::Chain;
-use space::Space;
+use space::{Limits, Space};
 use table::{BlockTable, State};
 
 /// The file of contents.
@@ -48,7 +50,13 @@ const DATA: &str = "data";
 /// The file of records.
 const INDEX: &str = "index";
 /// Dead slots of one flush that are worth another sync to be given back at once: 16 MiB.
-const MANY_DEAD: usize = 4096;
+/// Little in the unit tests, like the other limits, so that small workloads meet them all.
+const MANY_DEAD: usize = if cfg!(test) { 8 } else { 4096 };
+const LIMITS: Limits = if cfg!(test) {
+    Limits { look_at: 2, long: 2, slack: 4, sweep_runs: 3 }
+} else {
+    Limits::USUAL
+};
 
 const BLOCK: usize = BLOCK_SIZE as usize;
 
@@ -148,7 +156,7 @@ impl SessionDevice {
             .map_err(|error| BlockError::io("creating a session", &error))?;
         let table = BlockTable::new(header.device_len.blocks());
         let log = Log::new(Chain::start(index, &header), Slot(0), 0);
-        Ok(Self::assemble(dir, Core::new(data, base, table), log, Space::default()))
+        Ok(Self::assemble(dir, Core::new(data, base, table), log, Space::new(LIMITS)))
     }
 
     /// Goes on with a session after any end of it. Refuses files that stand on another base.
@@ -594,7 +602,7 @@ fn dead_space(table: &BlockTable, next_slot: Slot) -> Space {
             live[slot.0 as usize..][..run.count.0 as usize].fill(true);
         }
     }
-    let mut space = Space::default();
+    let mut space = Space::new(LIMITS);
     space.add((0..next_slot.0).filter(|&slot| !live[slot as usize]).map(Slot));
     space
 }

@@ -7,14 +7,24 @@
 
 use super::format::Slot;
 
-/// Newly dead slots that make looking worthwhile: 1 MiB.
-const LOOK_AT: usize = 256;
-/// Shortest run that goes back at once: 64 KiB.
-const LONG: u32 = 16;
-/// Dead slots that always may wait: 64 MiB.
-const SLACK: u64 = 16_384;
-/// Most runs punched in one sweep, so that a flush is not held up for more than some milliseconds.
-const SWEEP_RUNS: usize = 512;
+/// When slots go back.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Newly dead slots that make looking worthwhile.
+    pub look_at: usize,
+    /// Shortest run that goes back at once, in slots.
+    pub long: u32,
+    /// Dead slots that always may wait.
+    pub slack: u64,
+    /// Most runs punched in one sweep.
+    pub sweep_runs: usize,
+}
+
+impl Limits {
+    /// 1 MiB, 64 KiB and 64 MiB; and so few runs that a flush is not held up for more than some
+    /// milliseconds.
+    pub(super) const USUAL: Self = Self { look_at: 256, long: 16, slack: 16_384, sweep_runs: 512 };
+}
 
 /// A run of slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +34,8 @@ pub(super) struct SlotRun {
 }
 
 /// The dead slots that still occupy space.
-#[derive(Default)]
 pub(super) struct Space {
+    limits: Limits,
     /// One bit a slot: dead and not yet punched.
     dead: Vec<u64>,
     count: u64,
@@ -34,6 +44,11 @@ pub(super) struct Space {
 }
 
 impl Space {
+    /// No dead slots.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, dead: Vec::new(), count: 0, fresh: Vec::new(), cursor: 0 }
+    }
+
     /// Takes slots that no durable state refers to.
     pub(super) fn add(&mut self, slots: impl IntoIterator<Item = Slot>) {
         for slot in slots {
@@ -55,10 +70,10 @@ impl Space {
     /// The runs that are due, in a file with `live` slots in use.
     pub(super) fn take(&mut self, live: u64) -> Vec<SlotRun> {
         let mut runs = Vec::new();
-        if self.fresh.len() >= LOOK_AT {
+        if self.fresh.len() >= self.limits.look_at {
             self.take_long(&mut runs);
         }
-        if self.count > SLACK.max(live / 2) {
+        if self.count > self.limits.slack.max(live / 2) {
             self.sweep(&mut runs);
         }
         runs
@@ -71,7 +86,7 @@ impl Space {
                 continue;
             }
             let run = self.run_around(slot.0);
-            if run.count >= LONG {
+            if run.count >= self.limits.long {
                 self.clear(run);
                 runs.push(run);
             }
@@ -82,7 +97,7 @@ impl Space {
     fn sweep(&mut self, runs: &mut Vec<SlotRun>) {
         let end = (self.dead.len() * 64) as u32;
         let mut looked: u64 = 0;
-        let enough = runs.len() + SWEEP_RUNS;
+        let enough = runs.len() + self.limits.sweep_runs;
         while looked < u64::from(end) && runs.len() < enough {
             if self.cursor >= end {
                 self.cursor = 0;
@@ -136,7 +151,7 @@ mod tests {
 
     #[test]
     fn long_runs_go_once_enough_has_gathered_and_single_slots_wait() {
-        let mut space = Space::default();
+        let mut space = Space::new(Limits::USUAL);
         space.add(slots((0..400).step_by(2)));
         space.add(slots(1000..1020));
         assert_eq!(space.take(0), []);
@@ -147,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_sweep_takes_everything_in_the_end() {
-        let mut space = Space::default();
+        let mut space = Space::new(Limits::USUAL);
         space.add(slots((0..80_000).step_by(2)));
         let mut taken = 0;
         loop {
@@ -155,10 +170,10 @@ mod tests {
             if runs.is_empty() {
                 break;
             }
-            assert!(runs.len() <= SWEEP_RUNS);
+            assert!(runs.len() <= Limits::USUAL.sweep_runs);
             taken += runs.iter().map(|run| u64::from(run.count)).sum::<u64>();
         }
         assert_eq!(taken + space.count(), 40_000);
-        assert!(space.count() <= SLACK);
+        assert!(space.count() <= Limits::USUAL.slack);
     }
 }
