@@ -13,6 +13,7 @@
 mod error;
 mod file;
 mod map;
+mod partition;
 mod session;
 mod units;
 
@@ -21,6 +22,10 @@ use std::sync::Arc;
 pub use error::BlockError;
 pub use file::FileBlocks;
 pub use map::{ExtentMap, MapBuilder, MapDevice, MapExtent, SourceIndex, Target};
+pub use partition::{
+    Guid, Partition, PartitionError, PartitionNumber, PartitionTable, PartitionView, TableKind,
+    TypeId, grown_gpt, grown_mbr, grown_table, read_partitions,
+};
 pub use session::{Recovery, SessionDevice, SessionId, Snapshot, Usage};
 pub use units::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ByteOffset};
 
