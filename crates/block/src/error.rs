@@ -29,6 +29,14 @@ pub enum BlockError {
     /// An earlier flush failed, so nothing can be promised any more.
     #[error("the device is stopped, because an earlier write or flush failed")]
     Poisoned,
+    /// A session log stands on another base than the one it was opened with.
+    #[error("the session stands on {expected}, not on {found}")]
+    WrongBase {
+        /// Digest and length of the base that the log names.
+        expected: String,
+        /// Digest and length of the base that is there.
+        found: String,
+    },
     /// Stored bytes contradict themselves.
     #[error("{place}: expected {expected}, found {found}")]
     Corrupt {

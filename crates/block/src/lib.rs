@@ -14,6 +14,8 @@ mod error;
 mod file;
 mod map;
 mod map_format;
+mod partition;
+mod session;
 mod units;
 
 use std::sync::Arc;
@@ -21,6 +23,11 @@ use std::sync::Arc;
 pub use error::BlockError;
 pub use file::FileBlocks;
 pub use map::{ExtentMap, MapBuilder, MapDevice, MapExtent, SourceIndex, Target};
+pub use partition::{
+    Guid, Partition, PartitionError, PartitionNumber, PartitionTable, PartitionView, TableKind,
+    TypeId, grown_gpt, grown_mbr, grown_table, read_partitions,
+};
+pub use session::{Recovery, SessionDevice, SessionId, Snapshot, Usage};
 pub use units::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ByteOffset};
 
 /// What a range of a device holds, for block status and for copying.
@@ -33,6 +40,7 @@ pub enum RangeKind {
 }
 
 /// A device that can be read, from any thread.
+#[allow(clippy::len_without_is_empty, reason = "a length, not a collection")]
 pub trait ReadBlocks: Send + Sync {
     /// Length in bytes, a multiple of 512.
     fn len(&self) -> ByteLen;

@@ -10,6 +10,8 @@
 
 mod progress;
 mod real;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -21,6 +23,7 @@ pub use progress::{Progress, Silent};
 pub use real::{RealClock, RealDir, RealEntropy, file_from_fd};
 
 /// A file with positioned input and output. Offsets and lengths are in bytes.
+#[allow(clippy::len_without_is_empty, reason = "a length, not a collection")]
 pub trait File: Send + Sync {
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;

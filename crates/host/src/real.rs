@@ -43,7 +43,7 @@ impl RealDir {
 }
 
 /// Refuses what is not one plain path component.
-fn check_name(name: &str) -> io::Result<()> {
+pub(crate) fn check_name(name: &str) -> io::Result<()> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a name: {name:?}")));
     }
@@ -212,7 +212,7 @@ impl File for RealFile {
 
 /// For storages that cannot punch: zeroes within the file's present length.
 fn write_zeroes(file: &fs::File, at: u64, len: u64) -> io::Result<()> {
-    const CHUNK: [u8; 65536] = [0; 65536];
+    static CHUNK: [u8; 65536] = [0; 65536];
     let end = at.saturating_add(len).min(file.metadata()?.len());
     let mut at = at;
     while at < end {

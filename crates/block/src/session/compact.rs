@@ -1,0 +1,133 @@
+//! Writing the index anew when most of what it says was overtaken.
+//!
+//! The new file is complete and synced before it takes the old one's name, and goes on counting
+//! records where the old one stopped. A crash leaves either.
+
+use std::io;
+use std::sync::Arc;
+
+use goldleaf_host::Dir;
+
+use super::format::{Change, ENTRIES_MAX, ENTRY_LEN, Entry, Header, encode_header};
+use super::log::Log;
+use super::records::Chain;
+use super::recover::read_header;
+use super::table::{BlockTable, State};
+use super::{Core, INDEX};
+use crate::BlockError;
+use crate::units::BlockCount;
+
+/// The name of an index that is being written.
+pub(super) const INDEX_NEW: &str = "index.new";
+/// An index smaller than this is never worth it, in bytes.
+const FLOOR: u64 = if cfg!(test) { 32 << 10 } else { 1 << 20 };
+
+/// Whether so little of the index counts that a new one should be written.
+pub(super) fn is_due(log: &Log) -> bool {
+    let needed = (log.live * ENTRY_LEN as u64).max(log.compacted);
+    log.chain.end > 4 * needed + FLOOR
+}
+
+/// Writes the new index and takes it. The caller has closed and synced the generation and keeps
+/// everybody else from writing. A failure before the rename changes nothing.
+pub(super) fn compact(dir: &dyn Dir, core: &Core, log: &mut Log) -> Result<(), BlockError> {
+    let header = read_header(log.chain.file.as_ref())?;
+    let chain = match write_new(dir, &core.table, log, &header) {
+        Ok(chain) => chain,
+        Err(error) => {
+            // Perhaps the disk is full. The old index serves; try again when it has doubled.
+            log.compacted = log.chain.end / 2;
+            let _ = dir.remove(INDEX_NEW);
+            return match error {
+                BlockError::Io { .. } => Ok(()),
+                other => Err(other),
+            };
+        }
+    };
+    dir.rename(INDEX_NEW, INDEX)
+        .and_then(|()| dir.sync())
+        .map_err(|error| core.poison("replacing the index", &error))?;
+    log.take_chain(chain);
+    Ok(())
+}
+
+fn write_new(
+    dir: &dyn Dir,
+    table: &BlockTable,
+    log: &Log,
+    old: &Header,
+) -> Result<Chain, BlockError> {
+    let wrap = |error: io::Error| BlockError::io("writing a new index", &error);
+    remove_leftover(dir).map_err(wrap)?;
+    let file = dir.create(INDEX_NEW).map_err(wrap)?;
+    let mut header =
+        Header { first_sequence: log.chain.last.next(), epoch: log.chain.epoch, ..old.clone() };
+    let mut chain = Chain::start(Arc::clone(&file), &header);
+    let durable = log.chain.last;
+    let mut batch = Vec::new();
+    let mut put = |entry: Entry, chain: &mut Chain| -> Result<(), BlockError> {
+        batch.push(entry);
+        if batch.len() == ENTRIES_MAX {
+            chain.append(durable, &std::mem::take(&mut batch)).map_err(wrap)?;
+        }
+        Ok(())
+    };
+    copy_data(table, log, old, |entry| put(entry, &mut chain))?;
+    list_zeroes(table, |entry| put(entry, &mut chain))?;
+    chain.append(durable, &batch).map_err(wrap)?;
+    header.durable = chain.last;
+    chain.claimed = chain.last;
+    file.write_all_at(&encode_header(&header).0, 0).map_err(wrap)?;
+    file.sync_data().map_err(wrap)?;
+    Ok(chain)
+}
+
+/// The entries of the old index that still hold, with their checksums and seals.
+fn copy_data(
+    table: &BlockTable,
+    log: &Log,
+    old: &Header,
+    mut put: impl FnMut(Entry) -> Result<(), BlockError>,
+) -> Result<(), BlockError> {
+    let mut chain = Chain::start(Arc::clone(&log.chain.file), old);
+    while let Some(record) = chain.next(log.chain.end)? {
+        for entry in record.entries {
+            if let Change::Data { slot, .. } = entry.change
+                && table.get(entry.block) == State::Slot(slot)
+            {
+                put(entry)?;
+            }
+        }
+    }
+    if chain.last == log.chain.last {
+        return Ok(());
+    }
+    Err(BlockError::Corrupt {
+        place: format!("session index, byte {}", chain.end),
+        expected: format!("record {}", chain.last.next().0),
+        found: "no such record".into(),
+    })
+}
+
+fn list_zeroes(
+    table: &BlockTable,
+    mut put: impl FnMut(Entry) -> Result<(), BlockError>,
+) -> Result<(), BlockError> {
+    for run in table.present().filter(|run| run.state == State::Zero) {
+        let mut done = 0;
+        while done < run.count.0 {
+            let count = BlockCount((run.count.0 - done).min(ENTRIES_MAX as u64));
+            put(Entry::plain(run.start.plus(BlockCount(done)), Change::Zero { count }))?;
+            done += count.0;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a crash during a compaction left behind.
+pub(super) fn remove_leftover(dir: &dyn Dir) -> io::Result<()> {
+    match dir.remove(INDEX_NEW) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
