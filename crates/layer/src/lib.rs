@@ -11,4 +11,5 @@
 
 mod entry;
 
-pub use entry::{Content, ContentExtent, Digest, Entry, EntryAttrs, EntryNode, Kind, Owner};
+pub use entry::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Owner};
+pub use goldleaf_store::Digest;

@@ -1,1 +1,6 @@
-//! (made by its own crate's first commit)
+//! Content: blobs and objects named by their BLAKE3 hash, in packs.
+#![forbid(unsafe_code)]
+
+mod digest;
+
+pub use digest::Digest;
