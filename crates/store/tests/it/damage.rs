@@ -121,8 +121,12 @@ fn nothing_is_collected_beside_a_damaged_pack_and_filing_again_heals_it() {
     let live = goldleaf_store::LiveSet::default();
     assert!(matches!(store.plan_collect(&live), Err(StoreError::Damaged(1))));
     let mut writer = store.writer().unwrap();
-    [1, 20, 7, 30].map(|blocks| put(&mut writer, &bytes(blocks, blocks)).unwrap());
-    [100, 70_000, 3].map(|len| writer.put_object(&bytes(77, 40)[..len]).unwrap());
+    for blocks in [1, 20, 7, 30] {
+        put(&mut writer, &bytes(blocks, blocks)).unwrap();
+    }
+    for len in [100, 70_000, 3] {
+        writer.put_object(&bytes(77, 40)[..len]).unwrap();
+    }
     writer.finish().unwrap();
     assert!(store.damaged().is_empty());
     assert!(!sample.reads_find_damage());

@@ -139,7 +139,9 @@ fn collection_removes_rewrites_and_pins() {
                 live.blobs.insert(digest);
             }
         }
-        live.objects.extend((pack == 1).then_some(writer.put_object(b"kept").unwrap()));
+        if pack == 1 {
+            live.objects.insert(writer.put_object(b"kept").unwrap());
+        }
         let id = writer.finish().unwrap().pack.unwrap();
         live.packs.extend((pack == 2).then_some(id));
     }

@@ -13,9 +13,9 @@ use goldleaf_store::{Digest, PackWriter, Store, StoreError};
 
 /// Content of a blob that differs by `seed`.
 pub fn bytes(seed: u64, blocks: u64) -> Vec<u8> {
-    let mut random = sim::Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let words = blocks * BLOCK_SIZE / 8;
-    (0..words).flat_map(|_| random.next().to_le_bytes()).collect()
+    let mut content = vec![0; (blocks * BLOCK_SIZE) as usize];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut content);
+    content
 }
 
 pub fn put(writer: &mut PackWriter, content: &[u8]) -> Result<Digest, StoreError> {
