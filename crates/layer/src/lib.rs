@@ -10,6 +10,11 @@
 //! or output except through the store.
 
 mod entry;
+mod manifest;
 
 pub use entry::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Owner};
 pub use goldleaf_store::Digest;
+pub use manifest::{
+    Counts, ENTRIES_MAX, Layer, LayerEditor, ManifestError, Splice, StackWalk, Version,
+    VersionInfo, VersionMeta, Walk, fragments, splice, thin, walk_stack, wants_compacting,
+};

@@ -1,0 +1,119 @@
+//! All packs of a store as one: which pack has which content.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::format::{Row, Table};
+use crate::pack::Pack;
+use crate::{Digest, StoreError};
+
+/// What one look at the directory found. Never changed: a refresh makes another.
+#[derive(Default)]
+pub(crate) struct Tables {
+    /// Every pack that this process ever opened, by number; numbers are never used again, and a
+    /// pack that was collected can still be read by those who hold its number.
+    pub packs: Vec<Arc<Pack>>,
+    /// Numbers of the packs that are there, by id.
+    pub live: BTreeMap<Digest, u32>,
+    /// Packs that are there and cannot be read.
+    pub damaged: BTreeMap<Digest, StoreError>,
+    blobs: Finder,
+    objects: Finder,
+}
+
+impl Tables {
+    /// Over the packs of these numbers.
+    pub(crate) fn new(
+        packs: Vec<Arc<Pack>>,
+        live: BTreeMap<Digest, u32>,
+        damaged: BTreeMap<Digest, StoreError>,
+    ) -> Self {
+        let blobs = Finder::new(&packs, &live, |pack| &pack.index.blobs);
+        let objects = Finder::new(&packs, &live, |pack| &pack.index.objects);
+        Self { packs, live, damaged, blobs, objects }
+    }
+
+    /// The same without some packs: what a collection files its survivors against.
+    pub(crate) fn without(&self, gone: &dyn Fn(Digest) -> bool) -> Self {
+        let live = self.live.iter().filter(|(id, _)| !gone(**id)).map(|(id, no)| (*id, *no));
+        Self::new(self.packs.clone(), live.collect(), self.damaged.clone())
+    }
+
+    pub(crate) fn blob(&self, digest: &Digest) -> Option<(u32, Row)> {
+        self.blobs.find(digest, |pack| self.packs.get(pack as usize).map(|p| &p.index.blobs))
+    }
+
+    pub(crate) fn object(&self, digest: &Digest) -> Option<(u32, Row)> {
+        self.objects.find(digest, |pack| self.packs.get(pack as usize).map(|p| &p.index.objects))
+    }
+
+    pub(crate) fn live_packs(&self) -> impl Iterator<Item = (u32, &Arc<Pack>)> {
+        self.live.values().filter_map(|&no| Some((no, self.packs.get(no as usize)?)))
+    }
+}
+
+/// A row of one pack's table.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    pack: u32,
+    row: u32,
+}
+
+/// Digests of all packs in order, as references into the packs' tables: 8 bytes a row. Digests are
+/// uniform, so their first bits lead straight to a bucket of about four rows.
+#[derive(Default)]
+struct Finder {
+    bits: u32,
+    /// Where each bucket begins, and a last one where the slots end.
+    starts: Vec<u32>,
+    slots: Vec<Slot>,
+}
+
+fn bucket(bits: u32, digest: &[u8]) -> usize {
+    let head = digest.iter().take(4).fold(0u64, |head, &byte| head << 8 | u64::from(byte));
+    (head >> (32 - bits)) as usize
+}
+
+impl Finder {
+    /// Where two packs have the same content, the one with the lower id comes first: every process
+    /// finds the same copy.
+    fn new(
+        packs: &[Arc<Pack>],
+        live: &BTreeMap<Digest, u32>,
+        table: impl Fn(&Pack) -> &Table,
+    ) -> Self {
+        let tables: Vec<(u32, &Table)> =
+            live.values().filter_map(|&no| Some((no, table(packs.get(no as usize)?)))).collect();
+        let rows: usize = tables.iter().map(|(_, table)| table.len()).sum();
+        let bits = (rows / 4).max(1).ilog2().min(24);
+        let mut starts = vec![0u32; (1 << bits) + 1];
+        for (_, table) in &tables {
+            (0..table.len()).for_each(|row| starts[bucket(bits, table.digest_bytes(row)) + 1] += 1);
+        }
+        (1..starts.len()).for_each(|next| starts[next] += starts[next - 1]);
+        let mut next = starts.clone();
+        let mut slots = vec![Slot::default(); rows];
+        for (pack, table) in &tables {
+            for row in 0..table.len() {
+                let place = &mut next[bucket(bits, table.digest_bytes(row))];
+                slots[*place as usize] = Slot { pack: *pack, row: row as u32 };
+                *place += 1;
+            }
+        }
+        Self { bits, starts, slots }
+    }
+
+    fn find<'t>(
+        &self,
+        digest: &Digest,
+        table: impl Fn(u32) -> Option<&'t Table>,
+    ) -> Option<(u32, Row)> {
+        let bucket = bucket(self.bits, &digest.0);
+        let range = *self.starts.get(bucket)? as usize..*self.starts.get(bucket + 1)? as usize;
+        self.slots.get(range)?.iter().find_map(|slot| {
+            let table = table(slot.pack)?;
+            let same = table.digest_bytes(slot.row as usize) == digest.0;
+            same.then(|| (slot.pack, table.row(slot.row as usize)))
+        })
+    }
+}
