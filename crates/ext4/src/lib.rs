@@ -15,6 +15,7 @@
 
 mod canonical;
 mod checksum;
+mod diff;
 mod dir;
 mod error;
 mod extent;
@@ -29,6 +30,7 @@ mod volume;
 mod xattr;
 
 pub use canonical::{CanonicalMap, canonical};
+pub use diff::{Diff, DiffStats, diff, diff_full};
 pub use error::Ext4Error;
 pub use gate::{Features, Foreign, Refusal, gate, identify};
 pub use group::Group;
