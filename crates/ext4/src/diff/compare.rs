@@ -1,0 +1,112 @@
+//! Whether two nodes are the same.
+
+use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange};
+
+use super::dirty::Dirty;
+use crate::error::Result;
+use crate::inode::Inode;
+use crate::volume::Volume;
+use crate::xattr;
+
+/// Blocks that are compared at once.
+const CHUNK: u64 = 64;
+
+/// How alike two nodes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// Nothing differs that is kept.
+    Same,
+    /// Attributes differ, content does not.
+    Meta,
+    /// Kind or content differ.
+    Other,
+}
+
+/// Two states of a volume; with `dirty`, unwritten blocks are taken to be equal.
+#[derive(Clone, Copy)]
+pub(super) struct Compare<'a> {
+    pub before: &'a Volume,
+    pub after: &'a Volume,
+    pub dirty: Option<&'a Dirty>,
+}
+
+impl Compare<'_> {
+    /// Compares two inodes by value.
+    pub fn inodes(&self, old: &Inode, new: &Inode) -> Result<Likeness> {
+        if old.kind()? != new.kind()? || !self.same_content(old, new)? {
+            return Ok(Likeness::Other);
+        }
+        if !same_attrs(old, new)? || !self.same_xattrs(old, new)? {
+            return Ok(Likeness::Meta);
+        }
+        Ok(Likeness::Same)
+    }
+
+    fn same_content(&self, old: &Inode, new: &Inode) -> Result<bool> {
+        if new.is_symlink() {
+            return Ok(self.before.target(old)? == self.after.target(new)?);
+        }
+        if !new.is_file() {
+            return Ok(true);
+        }
+        let extents = self.after.content(new)?;
+        if old.size != new.size || self.before.content(old)? != extents {
+            return Ok(false);
+        }
+        for extent in extents {
+            let range = BlockRange::new(BlockNo(extent.volume_block), BlockCount(extent.blocks));
+            if !self.same_range(range)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn same_range(&self, range: BlockRange) -> Result<bool> {
+        let Some(dirty) = self.dirty else { return self.same_blocks(range) };
+        for part in dirty.within(range) {
+            if !self.same_blocks(part)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether blocks hold the same bytes; a block that was not there before does not.
+    pub fn same_blocks(&self, range: BlockRange) -> Result<bool> {
+        let there = self.before.superblock().blocks.min(self.after.superblock().blocks);
+        if range.end().0 > there {
+            return Ok(false);
+        }
+        let mut done = 0;
+        while done < range.count.0 {
+            let count = (range.count.0 - done).min(CHUNK);
+            let mut old = vec![0; (count * BLOCK_SIZE) as usize];
+            let mut new = old.clone();
+            let at = range.start.plus(BlockCount(done));
+            self.before.read_blocks(at, &mut old)?;
+            self.after.read_blocks(at, &mut new)?;
+            if old != new {
+                return Ok(false);
+            }
+            done += count;
+        }
+        Ok(true)
+    }
+
+    fn same_xattrs(&self, old: &Inode, new: &Inode) -> Result<bool> {
+        if old.xattr_block == 0 && new.xattr_block == 0 && old.xattr_at == new.xattr_at {
+            let raw = (self.before.inode_bytes(old.ino)?, self.after.inode_bytes(new.ino)?);
+            if raw.0.get(old.xattr_at..) == raw.1.get(new.xattr_at..) {
+                return Ok(true);
+            }
+        }
+        Ok(xattr::read(self.before, old)? == xattr::read(self.after, new)?)
+    }
+}
+
+fn same_attrs(old: &Inode, new: &Inode) -> Result<bool> {
+    let (old, mut new) = (old.node()?.attrs, new.node()?.attrs);
+    new.ctime = old.ctime;
+    Ok(old == new)
+}

@@ -1,0 +1,252 @@
+//! The comparison that is guided by written blocks.
+
+use std::collections::HashMap;
+
+use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange};
+use goldleaf_tree::GuestPath;
+
+use super::compare::Likeness;
+use super::dirty::Dirty;
+use super::names::{Name, NameSearch, Paths};
+use super::visit::{Place, Visitor, merge, resolve};
+use super::{Diff, DiffStats, full, owners};
+use crate::dir::{self, Listed};
+use crate::error::Result;
+use crate::inode::{Inode, InodeNo};
+use crate::volume::Volume;
+
+const BLOCK: usize = BLOCK_SIZE as usize;
+
+/// An inode whose record differs; `None` where its bitmap has it free.
+struct Changed {
+    ino: InodeNo,
+    before: Option<Inode>,
+    after: Option<Inode>,
+}
+
+impl Changed {
+    fn live(inode: Option<&Inode>) -> Option<&Inode> {
+        inode.filter(|inode| inode.is_live())
+    }
+
+    fn old(&self) -> Option<&Inode> {
+        Self::live(self.before.as_ref())
+    }
+
+    fn new(&self) -> Option<&Inode> {
+        Self::live(self.after.as_ref())
+    }
+
+    /// Whether it is a directory before and after.
+    fn is_directory(&self) -> bool {
+        self.old().is_some_and(Inode::is_dir) && self.new().is_some_and(Inode::is_dir)
+    }
+}
+
+/// Compares what the written blocks lead to.
+pub(super) fn run(
+    before: &Volume,
+    after: &Volume,
+    dirty: &Dirty,
+    mut stats: DiffStats,
+) -> Result<Diff> {
+    let (changed, data) = sort_out(before, after, dirty)?;
+    stats.changed_inodes = changed.len() as u64;
+    if !explained(before, after, &changed, data)? {
+        return full(before, after, dirty, stats);
+    }
+    let visitor = Visitor::new(before, after, Some(dirty));
+    let paths = [Paths::new(before), Paths::new(after)];
+    let mut guided = Guided { before, after, visitor, paths, lists: HashMap::new(), stats };
+    guided.directories(&changed)?;
+    guided.files(&changed)?;
+    guided.links()?;
+    let Guided { visitor, stats, .. } = guided;
+    Ok(Diff { changes: visitor.finish(), unexplained: Vec::new(), stats })
+}
+
+/// Splits the written blocks into changed inodes and blocks that may hold data.
+fn sort_out(
+    before: &Volume,
+    after: &Volume,
+    dirty: &Dirty,
+) -> Result<(Vec<Changed>, Vec<BlockNo>)> {
+    let length = after.superblock().inode_table_blocks();
+    let mut tables: Vec<(BlockNo, u32)> =
+        (0..).zip(after.groups()).map(|(number, group)| (group.inode_table, number)).collect();
+    tables.sort_unstable();
+    let (mut changed, mut data) = (Vec::new(), Vec::new());
+    for block in dirty.blocks() {
+        let next = tables.partition_point(|(start, _)| *start <= block);
+        let table = next.checked_sub(1).and_then(|index| tables.get(index));
+        match table.filter(|(start, _)| block.0 - start.0 < length) {
+            Some((start, group)) => {
+                let index = (block.0 - start.0) as u32;
+                table_block(before, after, block, (*group, index), &mut changed)?;
+            }
+            None if after.is_fixed(block) => {}
+            None => data.push(block),
+        }
+    }
+    Ok((changed, data))
+}
+
+/// Compares the records in one block of an inode table.
+fn table_block(
+    before: &Volume,
+    after: &Volume,
+    block: BlockNo,
+    (group, index): (u32, u32),
+    changed: &mut Vec<Changed>,
+) -> Result<()> {
+    let sb = after.superblock();
+    let known = group < before.superblock().groups();
+    let new = after.block(block)?;
+    let old = if known { before.block(block)? } else { vec![0; BLOCK].into() };
+    let size = usize::from(sb.inode_size);
+    let first = group * sb.inodes_per_group + index * sb.inodes_per_block() + 1;
+    for (ino, (old, new)) in (first..).zip(old.chunks_exact(size).zip(new.chunks_exact(size))) {
+        let ino = InodeNo(ino);
+        if old == new || sb.is_hidden(ino) {
+            continue;
+        }
+        let (old, new) = (record(before, ino, old)?, record(after, ino, new)?);
+        if old.is_some() || new.is_some() {
+            changed.push(Changed { ino, before: old, after: new });
+        }
+    }
+    Ok(())
+}
+
+fn record(volume: &Volume, ino: InodeNo, raw: &[u8]) -> Result<Option<Inode>> {
+    if !volume.inode_in_use(ino)? {
+        return Ok(None);
+    }
+    let inode = Inode::parse(volume.superblock(), ino, raw, true)?;
+    Ok((inode.mode != 0).then_some(inode))
+}
+
+/// Whether every one of `data` is free, a changed inode's, the journal's, or as it was.
+fn explained(
+    before: &Volume,
+    after: &Volume,
+    changed: &[Changed],
+    mut data: Vec<BlockNo>,
+) -> Result<bool> {
+    let mut owned: Vec<BlockRange> = Vec::new();
+    owners::hidden_blocks(after, &mut owned)?;
+    for inode in changed.iter().filter_map(|changed| changed.after.as_ref()) {
+        owners::blocks_of(after, inode, &mut owned)?;
+    }
+    let owned = crate::canonical::merge(owned);
+    data.retain(|&block| !owners::covers(&owned, block));
+    let compare = super::compare::Compare { before, after, dirty: None };
+    for block in data {
+        let range = BlockRange::new(block, BlockCount(1));
+        if after.block_in_use(block)? && !compare.same_blocks(range)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+struct Guided<'a> {
+    before: &'a Volume,
+    after: &'a Volume,
+    visitor: Visitor<'a>,
+    paths: [Paths<'a>; 2],
+    /// What the changed directories that stayed in place named before.
+    lists: HashMap<InodeNo, Vec<Listed>>,
+    stats: DiffStats,
+}
+
+impl Guided<'_> {
+    /// Compares the lists of directories that stayed where they were. Those that came, went or
+    /// moved are below a name that did.
+    fn directories(&mut self, changed: &[Changed]) -> Result<()> {
+        for change in changed.iter().filter(|change| change.is_directory()) {
+            let (Some(old), Some(new)) = (change.old(), change.new()) else { continue };
+            let path = self.paths[1].of(change.ino)?;
+            if self.paths[0].of(change.ino)? != path {
+                continue;
+            }
+            self.visitor.visit(path.clone(), Some(change.ino), Some(change.ino), false)?;
+            let (old, new) = (dir::list(self.before, old)?, dir::list(self.after, new)?);
+            for (name, before, after) in merge(&old, &new) {
+                if before != after {
+                    self.visitor.visit(path.join(name)?, before, after, true)?;
+                }
+            }
+            self.lists.insert(change.ino, old);
+        }
+        Ok(())
+    }
+
+    /// Finds the names of inodes that were there before and are different now.
+    fn files(&mut self, changed: &[Changed]) -> Result<()> {
+        let mut wanted = Vec::new();
+        for change in changed {
+            let (Some(old), Some(new)) = (change.old(), change.new()) else { continue };
+            if change.is_directory() || self.visitor.compare.inodes(old, new)? == Likeness::Same {
+                continue;
+            }
+            if new.is_dir() {
+                let path = self.paths[1].of(change.ino)?;
+                self.visit_here(path, change.ino)?;
+            } else {
+                wanted.push((change.ino, u32::from(new.links)));
+            }
+        }
+        let first: Vec<InodeNo> = changed
+            .iter()
+            .filter(|change| change.new().is_some_and(Inode::is_dir))
+            .map(|change| change.ino)
+            .collect();
+        for name in self.search(wanted, &first)? {
+            let place = self.place(&name)?;
+            self.visitor.visit(place.path, place.before, place.after, true)?;
+        }
+        Ok(())
+    }
+
+    fn search(&mut self, wanted: Vec<(InodeNo, u32)>, first: &[InodeNo]) -> Result<Vec<Name>> {
+        let (names, searched) = NameSearch::new(self.after, wanted).run(first)?;
+        self.stats.directories_searched += searched;
+        Ok(names)
+    }
+
+    fn visit_here(&mut self, path: GuestPath, ino: InodeNo) -> Result<()> {
+        let before = resolve(self.before, &path)?;
+        self.visitor.visit(path, before, Some(ino), true)
+    }
+
+    /// The path of a name, and what stood there before.
+    fn place(&mut self, name: &Name) -> Result<Place> {
+        let parent = self.paths[1].of(name.dir)?;
+        let path = parent.join(&name.name)?;
+        let before = match self.lists.get(&name.dir) {
+            Some(list) => list
+                .binary_search_by(|entry| entry.name[..].cmp(&name.name))
+                .ok()
+                .and_then(|index| list.get(index))
+                .map(|entry| entry.ino),
+            None => resolve(self.before, &path)?,
+        };
+        Ok(Place { path, before, after: Some(name.ino) })
+    }
+
+    /// Puts all names of nodes that have one put.
+    fn links(&mut self) -> Result<()> {
+        let linked = self.visitor.linked();
+        let wanted = linked
+            .into_iter()
+            .filter(|(_, (links, paths))| paths.len() < *links as usize)
+            .map(|(ino, (links, _))| (ino, links))
+            .collect();
+        for name in self.search(wanted, &[])? {
+            let place = self.place(&name)?;
+            self.visitor.link(&place)?;
+        }
+        Ok(())
+    }
+}
