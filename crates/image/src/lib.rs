@@ -17,3 +17,8 @@ mod registry;
 pub use error::ImageError;
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
 pub use registry::{ImageVersion, Images, check_name};
+//! Golden images: how they are made.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail by panic"))]
+
+pub mod create;
