@@ -9,6 +9,9 @@
 //! Everything here works over [`goldleaf_tree::FileTree`] and plain values; nothing does any input
 //! or output except through the store.
 
+pub mod classify;
 mod entry;
+pub mod plan;
+pub mod rules;
 
 pub use entry::{Content, ContentExtent, Digest, Entry, EntryAttrs, EntryNode, Kind, Owner};
