@@ -9,8 +9,11 @@
 //! Everything here works over [`goldleaf_tree::FileTree`] and plain values; nothing does any input
 //! or output except through the store.
 
+pub mod classify;
 mod entry;
 mod manifest;
+pub mod plan;
+pub mod rules;
 
 pub use entry::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Owner};
 pub use goldleaf_store::Digest;
