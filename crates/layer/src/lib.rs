@@ -10,5 +10,6 @@
 //! or output except through the store.
 
 mod entry;
+pub mod merge;
 
 pub use entry::{Content, ContentExtent, Digest, Entry, EntryAttrs, EntryNode, Kind, Owner};
