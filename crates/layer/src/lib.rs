@@ -14,6 +14,7 @@ mod entry;
 mod manifest;
 pub mod plan;
 pub mod rules;
+pub mod merge;
 
 pub use entry::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Owner};
 pub use goldleaf_store::Digest;
