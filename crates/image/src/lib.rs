@@ -9,7 +9,9 @@
 //! A data file never changes once a version names it. A version's digest is over the canonical
 //! form: free blocks, the journal's body and swap's body read as zeroes (the guest may not rely on
 //! what they hold), so that two imports of one disk are one image.
+#![forbid(unsafe_code)]
 
+pub mod create;
 mod error;
 mod record;
 mod registry;
@@ -17,8 +19,3 @@ mod registry;
 pub use error::ImageError;
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
 pub use registry::{ImageVersion, Images, check_name};
-//! Golden images: how they are made.
-#![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail by panic"))]
-
-pub mod create;

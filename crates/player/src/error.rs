@@ -2,7 +2,8 @@
 
 use goldleaf_block::BlockError;
 use goldleaf_image::ImageError;
-use goldleaf_layer::LayerError;
+use goldleaf_layer::ManifestError;
+use goldleaf_layer::rules::RulesError;
 use goldleaf_store::StoreError;
 use goldleaf_vm::VmError;
 use goldleaf_worker::WorkerError;
@@ -61,7 +62,10 @@ pub enum PlayerError {
     Store(#[from] StoreError),
     /// A layer failed.
     #[error(transparent)]
-    Layer(#[from] LayerError),
+    Layer(#[from] ManifestError),
+    /// A rules file is wrong.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// A disk failed.
     #[error(transparent)]
     Block(#[from] BlockError),

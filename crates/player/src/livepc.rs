@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use goldleaf_host::Dir;
 use goldleaf_image::check_name;
-use goldleaf_layer::rules::Rules;
+use goldleaf_layer::rules::RuleFile;
 use serde::{Deserialize, Serialize};
 
 use crate::home::{read_record, write_record};
@@ -105,7 +105,7 @@ pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
         crate::apps::get(home, layer)?;
     }
     if let Some((file, text)) = &new.rules {
-        Rules::debian(Some((file, text)))?;
+        RuleFile::site(file, text)?;
     }
     let dir = dir(home)?;
     let own = dir.create_dir(&new.name).map_err(PlayerError::io("making a LivePC"))?;

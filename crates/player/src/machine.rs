@@ -233,5 +233,5 @@ impl Running<'_> {
 
 /// What shows the guest's screen.
 pub fn display(headless: bool) -> Display {
-    if headless { Display::Headless } else { Display::Window }
+    if headless { Display::Headless } else { Display::Gtk }
 }

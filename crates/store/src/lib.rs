@@ -1,9 +1,4 @@
 //! Content: blobs and objects named by their BLAKE3 hash, in packs.
-#![forbid(unsafe_code)]
-
-mod digest;
-
-pub use digest::Digest;
 //!
 //! A *blob* is file content in whole blocks of 4 KiB, to be mapped by reference into a disk; an
 //! *object* is a small piece of anything else (directories of layers, records). A *pack* is the

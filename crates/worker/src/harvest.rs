@@ -16,9 +16,9 @@ use goldleaf_layer::classify::{
 use goldleaf_layer::merge::accounts::{Names, acl_to_names};
 use goldleaf_layer::merge::dpkg::not_at_rest;
 use goldleaf_layer::merge::{DiffContext, FileSet, Record, handler_of, handlers};
-use goldleaf_layer::rules::{RuleFile, RuleRef, RuleSet, Target};
+use goldleaf_layer::rules::{RuleFile, RuleSet};
 use goldleaf_layer::{Content, Digest, Entry, EntryAttrs, EntryNode, Kind};
-use goldleaf_tree::{Change, FileTree, GuestPath, Node, NodeId, NodeKind};
+use goldleaf_tree::{Change, GuestPath, Node, NodeId, NodeKind};
 
 use crate::channel::BATCH;
 use crate::facts::{GuestFacts, Packages};

@@ -12,7 +12,9 @@
 
 use goldleaf_block::{BlockNo, BlockRange, ByteLen, ByteOffset, ExtentMap, MapExtent, SourceIndex};
 use goldleaf_layer::merge::{FileState, Note, Record};
-use goldleaf_layer::{Entry, Kind, Report, Summary};
+use goldleaf_layer::classify::Summary;
+use goldleaf_layer::plan::Report;
+use goldleaf_layer::{Entry, Kind};
 use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   entry  := flags:u8 [package:bytes] [origin:hash] [node]     1 = node (else whiteout),
-//!                                                               2 = package, 4 = origin
+//!                                                               2 = package, 4 = origin,
+//!                                                               8 = only the content is meant
 //!   node   := kind:u8 [major:int minor:int] mode:int user:owner group:owner
 //!             mtime:time ctime:time crtime:time flags:int xattrs:list(name:bytes value:bytes)
 //!             acl-names:list(number:int owner) size:int extents:list(extent) target:bytes
@@ -23,6 +24,7 @@ use crate::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Owner};
 const HAS_NODE: u8 = 1;
 const HAS_PACKAGE: u8 = 2;
 const HAS_ORIGIN: u8 = 4;
+const IS_EDIT: u8 = 8;
 
 pub(super) fn encode_entry(out: &mut Encoder, entry: &Entry) {
     let mut flags = 0;
@@ -30,6 +32,7 @@ pub(super) fn encode_entry(out: &mut Encoder, entry: &Entry) {
         (HAS_NODE, entry.node != EntryNode::Whiteout),
         (HAS_PACKAGE, entry.package.is_some()),
         (HAS_ORIGIN, entry.origin.is_some()),
+        (IS_EDIT, entry.edit),
     ] {
         flags |= if set { flag } else { 0 };
     }
@@ -61,13 +64,13 @@ pub(super) fn encode_entry(out: &mut Encoder, entry: &Entry) {
 
 pub(super) fn decode_entry(from: &mut Decoder) -> Result<Entry, ManifestError> {
     let flags = from.byte()?;
-    if flags & !(HAS_NODE | HAS_PACKAGE | HAS_ORIGIN) != 0 {
+    if flags & !(HAS_NODE | HAS_PACKAGE | HAS_ORIGIN | IS_EDIT) != 0 {
         return Err(from.corrupt("flags of an entry", flags));
     }
     let package = if flags & HAS_PACKAGE != 0 { Some(from.text()?) } else { None };
     let origin = if flags & HAS_ORIGIN != 0 { Some(from.hash()?) } else { None };
     let node = if flags & HAS_NODE != 0 { decode_node(from)? } else { EntryNode::Whiteout };
-    Ok(Entry { node, package, origin })
+    Ok(Entry { node, package, origin, edit: flags & IS_EDIT != 0 })
 }
 
 fn decode_node(from: &mut Decoder) -> Result<EntryNode, ManifestError> {

@@ -30,6 +30,13 @@ impl Layer {
         Self { digest: None, version: Version::empty(kind) }
     }
 
+    /// Whether another version holds the same entries and records.
+    pub fn same_content(&self, other: &Layer) -> bool {
+        let (mine, theirs) = (&self.version, &other.version);
+        (mine.root, &mine.root_entry, &mine.records)
+            == (theirs.root, &theirs.root_entry, &theirs.records)
+    }
+
     /// The version's name; `None` for an empty layer that was never stored.
     pub fn digest(&self) -> Option<Digest> {
         self.digest

@@ -44,7 +44,7 @@ pub const FILE_MAX: usize = 96 << 20;
 pub const MODE_LINK: u16 = 0o120000;
 
 /// A shared file, or a symbolic link among them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileState {
     /// Content; of a symbolic link its target.
     pub bytes: Vec<u8>,

@@ -15,7 +15,8 @@ use goldleaf_block::{
 };
 use goldleaf_host::{Dir, File, Progress, read_file};
 use goldleaf_layer::merge::{FileState, Note, Record};
-use goldleaf_layer::{Content, Digest, Entry, EntryNode, Report, walk_stack};
+use goldleaf_layer::plan::Report;
+use goldleaf_layer::{Content, Digest, Entry, EntryNode, walk_stack};
 use goldleaf_store::PackId;
 use goldleaf_tree::{GuestPath, Timestamp};
 use goldleaf_worker::protocol::{ComposeReply, ComposeTask, SourceRun, StackEntry, StackLayer, Task};

@@ -14,7 +14,7 @@ use goldleaf_tree::GuestPath;
 use goldleaf_worker::protocol::{
     Fate, HarvestMode, HarvestReply, HarvestTask, Item, PathFacts, Task,
 };
-use goldleaf_worker::{BATCH, Scale, Session, WorkerUsage};
+use goldleaf_worker::{Scale, Session, WorkerUsage};
 
 use super::compose::Composed;
 use super::stack::{Handing, Source, Stack};

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use goldleaf_block::{SessionDevice, SessionId, WriteBlocks};
 use goldleaf_host::{Dir, Progress};
-use goldleaf_layer::Summary;
+use goldleaf_layer::plan::Outcome;
+use goldleaf_layer::classify::Summary;
 use goldleaf_vm::{
-    Accel, AfterReboot, Forward, Hardware, Machine, Network, Probe, QEMU_BINARY, SessionEnd,
+    Accel, AfterReboot, Forward, Hardware, Mac, Machine, Network, Probe, QEMU_BINARY, SessionEnd,
 };
 use goldleaf_worker::protocol::{Fate, HarvestMode, Item};
 use serde::{Deserialize, Serialize};
@@ -131,7 +132,7 @@ fn machine(
 ) -> Result<MachineSpec, PlayerError> {
     let livepc = crate::livepc::get(home, &desktop.record.livepc)?;
     let identity = &desktop.record.hardware;
-    let mac = identity.mac.parse().map_err(|_| {
+    let mac = parse_mac(&identity.mac).ok_or_else(|| {
         PlayerError::corrupt("record.json", format!("the address {:?}", identity.mac))
     })?;
     let hardware = Hardware {
@@ -153,6 +154,12 @@ fn machine(
         after_reboot: AfterReboot::EndsSession,
         run: run_directory(&desktop.dir)?,
     })
+}
+
+fn parse_mac(text: &str) -> Option<Mac> {
+    let parts = text.split(':').map(|part| u8::from_str_radix(part, 16));
+    let bytes: Vec<u8> = parts.collect::<Result<_, _>>().ok()?;
+    Some(Mac(bytes.try_into().ok()?))
 }
 
 /// What this machine can run guests with, told to the listener.
@@ -446,18 +453,33 @@ fn filed_report(
     harvested: &Harvested,
     composed: &Composed,
 ) -> FiledReport {
-    let mut notes: Vec<String> = composed.facts.reports.iter().map(ToString::to_string).collect();
-    notes.extend(composed.facts.notes.iter().map(ToString::to_string));
-    notes.extend(harvested.reply.notes.iter().map(ToString::to_string));
-    notes.sort();
-    notes.dedup();
     FiledReport {
         at_unix_secs,
         kept: filing.kept.clone(),
         dropped: filing.dropped,
         new_blocks: filing.new_bytes.blocks(),
-        notes,
+        notes: notes(composed, harvested),
     }
+}
+
+/// What a person should know of a composition and a harvest, one sentence each.
+fn notes(composed: &Composed, harvested: &Harvested) -> Vec<String> {
+    let reports = composed.facts.reports.iter().map(|report| {
+        let outcome = match report.outcome {
+            Outcome::Shadows => "is used although",
+            Outcome::KeptAside => "was kept aside, because",
+            Outcome::Superseded => "is no longer needed:",
+            Outcome::Kept => "was kept although",
+        };
+        let (path, layer, advice) = (&report.path, report.layer, report.advice());
+        format!("{path} of {layer} {outcome} {}; {advice}", report.reason)
+    });
+    let merged = composed.facts.notes.iter().chain(&harvested.reply.notes);
+    let merged = merged.map(|note| format!("{}: {}", note.subject.escape_debug(), note.text));
+    let mut notes: Vec<String> = reports.chain(merged).collect();
+    notes.sort();
+    notes.dedup();
+    notes
 }
 
 /// The one move: the new versions, and no session any more.
@@ -553,15 +575,11 @@ fn report(
 ) -> Result<ChangesReport, PlayerError> {
     let view = SessionView::new(&live.composed, &live.device)?;
     let harvested = live.harvest(home, desktop, &view, progress)?;
-    let mut notes: Vec<String> =
-        live.composed.facts.reports.iter().map(ToString::to_string).collect();
-    notes.extend(live.composed.facts.notes.iter().map(ToString::to_string));
-    notes.extend(harvested.reply.notes.iter().map(ToString::to_string));
     Ok(ChangesReport {
         running,
         changes: harvested.items.iter().map(ChangeLine::of).collect(),
+        notes: notes(&live.composed, &harvested),
         summary: harvested.reply.summary,
-        notes,
     })
 }
 

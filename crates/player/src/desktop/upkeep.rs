@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use goldleaf_layer::merge::{Record, dependents};
+use goldleaf_layer::merge::Record;
+use goldleaf_layer::merge::dpkg::dependents;
 use goldleaf_layer::{Kind, Layer, LayerEditor, VersionInfo, VersionMeta, thin};
 use goldleaf_store::Store;
 use goldleaf_tree::GuestPath;

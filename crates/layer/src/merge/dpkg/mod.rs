@@ -17,6 +17,7 @@
 //! whether dpkg is at rest.
 
 mod alternatives;
+mod dependents;
 mod depends;
 mod packages;
 mod version;
@@ -30,6 +31,7 @@ pub use self::packages::{
     InstallState, PackageName, PackageState, not_at_rest, package_of_info_file, packages,
     parse_list, superseded, user_packages,
 };
+pub use self::dependents::dependents;
 pub use self::version::compare_versions;
 use super::items::{self, Format, Split, Wins, text_field};
 use super::{
