@@ -13,9 +13,14 @@
 
 pub mod create;
 mod error;
+mod grow;
+mod import;
 mod record;
 mod registry;
 
 pub use error::ImageError;
+pub use import::{
+    ImportOptions, Imported, canonical_digest, import, inspect, volume_records,
+};
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
 pub use registry::{ImageVersion, Images, check_name};

@@ -161,6 +161,17 @@ impl Images {
         write_record(dir.as_ref(), &record)
     }
 
+    /// Clears what an import that failed left behind.
+    pub fn abandon(&self, name: &str) -> Result<(), ImageError> {
+        match self.record(name) {
+            Err(ImageError::Unknown(_)) => {
+                self.dir.remove_dir_all(name).map_err(ImageError::io("clearing an import"))
+            }
+            Ok(_) => Err(ImageError::Exists(name.into())),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes an image: its record first, so that what is left after a crash is not an image.
     pub fn remove(&self, name: &str) -> Result<(), ImageError> {
         let dir = self.dir(name)?;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use goldleaf_block::{
-    ByteLen, ByteOffset, MapDevice, Partition, PartitionTable, PartitionView, ReadBlocks,
-    TableKind, read_partitions,
+    ByteLen, ByteOffset, MapDevice, Partition, PartitionNumber, PartitionTable, PartitionView,
+    ReadBlocks, TableKind, grown_table, read_partitions,
 };
 use goldleaf_ext4::{Refusal, Volume, gate, identify};
 use goldleaf_tree::{FileTree, GuestPath, read_whole, resolve};
 
 use crate::WorkerError;
 use crate::fstab::{self, DeviceName, Mount};
-use crate::protocol::{DiskReport, DiskSpec, Problem, ReadTask, VolumeSpec};
+use crate::protocol::{
+    DiskReport, DiskSpec, GrowTask, GrownTable, Problem, ReadTask, VolumeSpec,
+};
 use crate::serve::{Handed, refused};
 use crate::volumes::{Journal, Volumes};
 
@@ -294,6 +296,13 @@ fn add_volume(report: &mut DiskReport, part: &Part, mount: GuestPath) {
         return;
     }
     report.volumes.push(VolumeSpec { mount, start: part.start, len: part.len });
+}
+
+/// The partition table of a disk that has grown.
+pub fn grow(handed: &Handed, task: &GrowTask) -> Result<GrownTable, WorkerError> {
+    let disk = handed.disk(&task.disk)?;
+    let writes = grown_table(disk.as_ref(), task.len, PartitionNumber(task.partition));
+    Ok(GrownTable { writes: writes.map_err(refused)? })
 }
 
 /// Reads one file of a disk.

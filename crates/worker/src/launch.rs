@@ -55,6 +55,14 @@ impl Launcher {
         Self { program, args }
     }
 
+    pub(crate) fn program(&self) -> &std::path::Path {
+        &self.program
+    }
+
+    pub(crate) fn args(&self) -> &[OsString] {
+        &self.args
+    }
+
     /// Starts a worker on a task, handing it `files`.
     pub fn start(
         &self,

@@ -24,9 +24,11 @@ mod ops;
 pub mod protocol;
 mod seal;
 mod serve;
+mod tool;
 mod volumes;
 
 pub use channel::{BATCH, Channel};
 pub use error::WorkerError;
 pub use launch::{Launcher, Scale, Session, WorkerUsage};
 pub use serve::serve;
+pub use tool::exec_tool;

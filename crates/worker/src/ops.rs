@@ -37,7 +37,6 @@ pub struct Emitter<'a> {
     if_empty: Vec<GuestPath>,
     extents: Vec<MapExtent>,
     slots: u64,
-    current: usize,
 }
 
 impl<'a> Emitter<'a> {
@@ -70,7 +69,6 @@ impl<'a> Emitter<'a> {
             if_empty: Vec::new(),
             extents: Vec::new(),
             slots: 0,
-            current: 0,
         })
     }
 

@@ -43,6 +43,8 @@ pub struct VolumeSpec {
 pub enum Task {
     /// Look at a disk that somebody brought.
     Inspect(DiskSpec),
+    /// Work out the partition table of a disk that has grown.
+    Grow(GrowTask),
     /// Validate a disk that is to become an image version, and find its canonical form.
     Seal(SealTask),
     /// Write the metadata of a composed disk.
@@ -88,6 +90,24 @@ pub struct Problem {
     pub cure: String,
 }
 
+/// See [`Task::Grow`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct GrowTask {
+    /// The disk as it was.
+    pub disk: DiskSpec,
+    /// Its new length.
+    pub len: ByteLen,
+    /// The partition that is to reach the new end.
+    pub partition: u32,
+}
+
+/// Answer to [`Task::Grow`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrownTable {
+    /// What to write where.
+    pub writes: Vec<(ByteOffset, Vec<u8>)>,
+}
+
 /// See [`Task::Seal`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SealTask {
@@ -95,8 +115,6 @@ pub struct SealTask {
     pub disk: DiskSpec,
     /// Its volumes.
     pub volumes: Vec<VolumeSpec>,
-    /// Whether a journal that needs replay is a reason to refuse (an import) or is replayed.
-    pub must_be_clean: bool,
 }
 
 /// Answer to [`Task::Seal`].

@@ -49,6 +49,7 @@ pub fn serve(count: usize) -> Result<(), WorkerError> {
     let mut channel = Channel::from_halves(socket, output);
     match channel.receive()? {
         Task::Inspect(disk) => answer(&mut channel, inspect::inspect(&handed, &disk)),
+        Task::Grow(task) => answer(&mut channel, inspect::grow(&handed, &task)),
         Task::Seal(task) => answer(&mut channel, seal::seal(&handed, &task)),
         Task::Compose(task) => {
             let result = compose::compose(&handed, task, &mut channel);
