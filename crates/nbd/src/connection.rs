@@ -167,22 +167,28 @@ impl Connection {
         }
     }
 
-    /// Carries out a checked read and counts how long it took.
+    /// Carries out a checked read.
     pub(crate) fn read(&self, request: &Request, out: &mut ReplyBuffer) -> Result<(), Ended> {
-        let clock = &*self.shared.clock;
-        let before = clock.monotonic();
         if self.agreed.structured {
-            self.read_structured(request, out)?;
+            self.read_structured(request, out)
         } else {
-            self.read_simple(request, out)?;
+            self.read_simple(request, out)
         }
-        self.judge(clock.monotonic().saturating_sub(before), request.length);
-        Ok(())
     }
 
-    fn judge(&self, took: Duration, len: u32) {
+    /// Reads from the device and counts how long that took. Sending is not in it: a client that
+    /// takes its replies slowly says nothing about the disk.
+    fn timed<T>(&self, len: u64, read: impl FnOnce(&dyn WriteBlocks) -> T) -> T {
+        let clock = &*self.shared.clock;
+        let before = clock.monotonic();
+        let done = self.shared.seat.with(read);
+        self.judge(clock.monotonic().saturating_sub(before), len);
+        done
+    }
+
+    fn judge(&self, took: Duration, len: u64) {
         // A long read may take longer; a gigabyte a second is the slowest memory believed in.
-        let fast = took < READ_SLOW + Duration::from_nanos(u64::from(len));
+        let fast = took < READ_SLOW + Duration::from_nanos(len);
         let owed = self.distrust.load(Ordering::Relaxed);
         // A lost race costs one count.
         if !fast {
@@ -203,7 +209,7 @@ impl Connection {
             out.empty_chunk(request.cookie);
         }
         while rest.at < rest.end {
-            if let Err(error) = self.shared.seat.with(|device| rest.advance(device, out)) {
+            if let Err(error) = self.timed(rest.piece_len(), |device| rest.advance(device, out)) {
                 self.refuse(request, Errno::of_read(&error), out);
                 return Ok(());
             }
@@ -219,7 +225,7 @@ impl Connection {
         if u64::from(request.length) > PIECE_LEN {
             return self.read_simple_long(request, out);
         }
-        let read = self.shared.seat.with(|device| {
+        let read = self.timed(request.len().0, |device| {
             let len = request.length as usize;
             out.simple_data(request.cookie, len, |data| device.read_at(request.offset, data))
         });
@@ -238,7 +244,7 @@ impl Connection {
         let mut headed = false;
         while rest.at < rest.end {
             let len = rest.piece_len();
-            let read = self.shared.seat.with(|device| {
+            let read = self.timed(len, |device| {
                 if !headed {
                     out.simple(request.cookie, None);
                 }
@@ -338,7 +344,7 @@ impl Rest {
 
     /// Length of the next piece.
     fn piece_len(&self) -> u64 {
-        const { assert!(PIECE_LEN.is_multiple_of(BLOCK_SIZE)) };
+        const { assert!(PIECE_LEN % BLOCK_SIZE == 0) };
         if self.len() <= PIECE_LEN { self.len() } else { PIECE_LEN - self.at.0 % PIECE_LEN }
     }
 

@@ -90,6 +90,12 @@ impl Crew {
         self.work.lock().is_busy()
     }
 
+    /// Requests waiting or under way, flushes apart.
+    pub(crate) fn backlog(&self) -> usize {
+        let state = self.work.lock();
+        state.jobs.len() + state.active - usize::from(state.flushing)
+    }
+
     /// Whether [`Self::request`] and [`Self::flush`] would wait.
     pub(crate) fn is_full(&self) -> bool {
         self.work.lock().is_full()

@@ -14,8 +14,8 @@
 //!
 //! The client is a hypervisor that runs a hostile guest, so it is not trusted: lengths and offsets
 //! are checked before anything is done, memory is bounded by the number of connections, the
-//! handshake by a deadline. Bounds, for each connection: 2 MiB for requests and, for each of its
-//! threads, 2 MiB for replies.
+//! handshake by a deadline. Bounds, for each connection: 1 MiB for requests and, for each of its
+//! threads (17 at most by default), 512 KiB for replies.
 //!
 //! A flush on one connection covers what any connection wrote and was told to be done
 //! (`CAN_MULTI_CONN`), because all of them write to one device.

@@ -59,7 +59,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             connections_max: 16,
-            crew_max: 8,
+            crew_max: 16,
             handshake_limit: Duration::from_secs(10),
             drain_limit: Duration::from_secs(5),
             peer_uid: None,

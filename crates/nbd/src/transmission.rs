@@ -29,6 +29,12 @@ const PAYLOAD_LEN_SKIPPED_MAX: u32 = 2 * PAYLOAD_LEN_MAX;
 /// The longest read done in the reader's thread while others wait, in bytes.
 const READ_LEN_INLINE_MAX: u32 = 256 << 10;
 
+/// Of reads this long, in bytes, the crew does some while the reader does others: copying them
+/// costs more than waking a thread does.
+const READ_LEN_SHARED: u32 = 32 << 10;
+/// Shared reads given to the crew at one time: one to be done and one to follow without a wake-up.
+const BACKLOG_SHARED: usize = 2;
+
 /// Serves one client until it leaves. All that was begun is answered when this returns.
 pub(crate) fn serve(connection: &Arc<Connection>, threads_max: usize) -> Ended {
     let mut reader = Reader {
@@ -142,8 +148,7 @@ impl Reader<'_> {
     }
 
     fn read(&mut self, request: &Request) -> Result<(), Ended> {
-        let suspect = request.length > READ_LEN_INLINE_MAX || self.connection.reads_are_slow();
-        if suspect && (self.inbox.held() >= REQUEST_LEN || self.crew.is_busy()) {
+        if self.is_for_crew(request) {
             return self.hand_out(request);
         }
         if u64::from(request.length) > SEND_LEN as u64 {
@@ -151,6 +156,15 @@ impl Reader<'_> {
             self.connection.send(&mut self.out)?;
         }
         self.connection.read(request, &mut self.out)
+    }
+
+    /// A lone read is done here, where it costs no wake-up.
+    fn is_for_crew(&self, request: &Request) -> bool {
+        let more = self.inbox.held() >= REQUEST_LEN;
+        if request.length > READ_LEN_INLINE_MAX || self.connection.reads_are_slow() {
+            return more || self.crew.is_busy();
+        }
+        more && request.length >= READ_LEN_SHARED && self.crew.backlog() < BACKLOG_SHARED
     }
 
     fn hand_out(&mut self, request: &Request) -> Result<(), Ended> {
@@ -214,6 +228,6 @@ impl Reader<'_> {
 
 /// How much of a write at `at` is applied at once.
 fn part_len(at: ByteOffset) -> usize {
-    const { assert!((WRITE_PART_LEN as u64).is_multiple_of(BLOCK_SIZE)) };
+    const { assert!(WRITE_PART_LEN as u64 % BLOCK_SIZE == 0) };
     WRITE_PART_LEN - (at.0 % ByteLen(WRITE_PART_LEN as u64).0) as usize
 }

@@ -45,7 +45,7 @@ pub(crate) const PAYLOAD_LEN_MAX: u32 = 32 << 20;
 pub(crate) const BLOCK_LEN_PREFERRED: u32 = 4096;
 /// The longest read with DF that is answered, in bytes (the protocol asks for at least 64 KiB): the
 /// reply is one chunk, built in memory.
-pub(crate) const UNFRAGMENTED_LEN_MAX: u32 = 1 << 20;
+pub(crate) const UNFRAGMENTED_LEN_MAX: u32 = 256 << 10;
 /// Zeroes behind the reply to `EXPORT_NAME`, for clients that did not ask them away.
 pub(crate) const EXPORT_NAME_PADDING: usize = 124;
 

@@ -59,7 +59,7 @@ fn expected(case: Case) -> Option<u32> {
                 if [WRITE, WRITE_ZEROES].contains(&command) { ENOSPC } else { EINVAL }
             } else if long && [READ, WRITE].contains(&command) {
                 EINVAL
-            } else if flags & DF != 0 && length > 1 << 20 {
+            } else if flags & DF != 0 && length > 256 << 10 {
                 EOVERFLOW
             } else {
                 0
