@@ -30,7 +30,8 @@ fn path_facts(change: &Change, below: Option<&Below>, package: Option<&PackageRe
         Change::Put { node, .. } if below.is_some() => (State::Changed, node.kind),
         Change::Put { node, .. } => (State::New, node.kind),
     };
-    let owned_by = owner::class(package, below.map(|below| &below.source));
+    let directory = kind == NodeKind::Directory;
+    let owned_by = owner::class(package, below.map(|below| &below.source), directory);
     PathFacts { owned_by, state, kind: kind.into() }
 }
 
@@ -64,8 +65,12 @@ impl Known<'_> {
     /// The user's package that owns the path, or in whose data directory it lies.
     fn tag(&self, layer: Kind) -> Option<String> {
         let own = self.package.clone().filter(|package| package.user);
+        let namesake = || match self.change {
+            Change::Put { node, .. } if self.kept_directory(node) => self.namesake(),
+            _ => None,
+        };
         let tag = match layer {
-            Kind::UserApps => own,
+            Kind::UserApps => own.or_else(namesake),
             Kind::UserData => own.or_else(|| owner::data_of(self.change.path(), self.facts)),
             Kind::Apps | Kind::Local | Kind::Identity => None,
         };
@@ -154,7 +159,11 @@ impl Known<'_> {
     /// Directories of a user's package go with the package, so that clearing caches spares them.
     fn skeleton_layer(&self, otherwise: Kind) -> Kind {
         let users = self.package.as_ref().is_some_and(|package| package.user);
-        if users { Kind::UserApps } else { otherwise }
+        if users || self.namesake().is_some() { Kind::UserApps } else { otherwise }
+    }
+
+    fn namesake(&self) -> Option<PackageRef> {
+        owner::namesake(self.change.path(), self.facts)
     }
 
     /// Whether a node differs from below in no more than times. Directories change their times
@@ -164,7 +173,8 @@ impl Known<'_> {
             return false;
         };
         below.kind == node.kind
-            && (below.mode, below.uid, below.gid) == (node.attrs.mode, node.attrs.uid, node.attrs.gid)
+            && (below.mode, below.uid, below.gid)
+                == (node.attrs.mode, node.attrs.uid, node.attrs.gid)
             && below.flags == node.attrs.flags
             && below.xattrs == *xattrs
             && self.same_content(node)

@@ -24,8 +24,14 @@ pub(super) fn package(change: &Change, facts: &dyn Facts) -> Option<PackageRef> 
 }
 
 /// Whose a path is, for the rules.
-pub(super) fn class(package: Option<&PackageRef>, below: Option<&Source>) -> OwnerClass {
-    match (package, below) {
+///
+/// A directory that is below stays theirs whose it was: packages share directories.
+pub(super) fn class(
+    package: Option<&PackageRef>,
+    below: Option<&Source>,
+    directory: bool,
+) -> OwnerClass {
+    match (package.filter(|_| !directory || below.is_none()), below) {
         (Some(PackageRef { user: true, .. }), _) => OwnerClass::UserPackage,
         (_, Some(Source::Image)) => OwnerClass::Image,
         (_, Some(Source::Apps(_))) => OwnerClass::Apps,
@@ -39,14 +45,31 @@ pub(super) fn data_of(path: &GuestPath, facts: &dyn Facts) -> Option<PackageRef>
     while let Some(directory) = parent {
         let mut parts = directory.components();
         if parts.next() != Some(b"var") || parts.next() != Some(b"lib") || parts.next().is_none() {
-            return None;
+            break;
         }
         if let Some(package) = facts.package(&directory) {
             return package.user.then_some(package);
         }
         parent = directory.parent();
     }
-    None
+    namesake(path, facts)
+}
+
+/// The user's package whose name, or the name of whose directory elsewhere, a directory of `/var`
+/// has: scripts of packages make `/var/lib/x` and `/var/log/x` without listing them.
+pub(super) fn namesake(path: &GuestPath, facts: &dyn Facts) -> Option<PackageRef> {
+    let parts: Vec<&[u8]> = path.components().take(3).collect();
+    let [b"var", b"lib" | b"log" | b"cache" | b"spool", name] = parts.as_slice() else {
+        return None;
+    };
+    let named = std::str::from_utf8(name).ok().and_then(|name| facts.package_named(name));
+    let elsewhere = || {
+        ["etc", "usr/lib", "usr/share"]
+            .iter()
+            .filter_map(|folder| GuestPath::parse(folder).ok()?.join(name).ok())
+            .find_map(|path| facts.package(&path))
+    };
+    named.or_else(elsewhere).filter(|package| package.user)
 }
 
 fn is_helper(name: &[u8]) -> bool {

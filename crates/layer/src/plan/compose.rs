@@ -195,10 +195,7 @@ fn by_package(case: &Case<'_>) -> Option<Decision> {
         }
         PackageState::Superseded if apps => match (case.conffile, case.lower) {
             (Conffile::Edited, Some(lower)) if content(lower.kind) && !same_content(case) => {
-                Some(Decision::ApplyAndKeepUpstream {
-                    suffix: UPSTREAM_SUFFIX,
-                    content_only: true,
-                })
+                Some(Decision::ApplyAndKeepUpstream { suffix: UPSTREAM_SUFFIX, content_only: true })
             }
             _ => Some(Decision::Skip { reason: Reason::PackageSuperseded }),
         },

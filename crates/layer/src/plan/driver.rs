@@ -8,9 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use goldleaf_tree::{FileTree, GuestPath, NodeId, NodeKind, TreeError};
 
-use super::compose::{
-    Case, Conffile, Decision, Lower, PackageState, Parent, decide, needs_digest,
-};
+use super::compose::{Case, Conffile, Decision, Lower, PackageState, Parent, decide, needs_digest};
 use super::report::Report;
 use crate::{Digest, Entry, EntryNode, Kind};
 

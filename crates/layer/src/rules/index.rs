@@ -78,15 +78,13 @@ impl Index {
                     }
                 }
             }
-            Part::Glob(text, glob) => {
-                match node.globs.iter().find(|(known, ..)| *known == text) {
-                    Some(&(.., known)) => (known, false),
-                    None => {
-                        node.globs.push((text, glob, fresh));
-                        (fresh, false)
-                    }
+            Part::Glob(text, glob) => match node.globs.iter().find(|(known, ..)| *known == text) {
+                Some(&(.., known)) => (known, false),
+                None => {
+                    node.globs.push((text, glob, fresh));
+                    (fresh, false)
                 }
-            }
+            },
             Part::Any => (*node.any.get_or_insert(fresh), true),
         };
         if found == fresh {

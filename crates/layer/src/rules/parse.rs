@@ -143,7 +143,11 @@ fn written(text: &str, span: Range<usize>) -> String {
     lines.get(..kept).unwrap_or_default().join("\n")
 }
 
-fn string<'v>(source: &Source<'_>, value: &'v Value<'_>, what: &str) -> Result<&'v str, RulesError> {
+fn string<'v>(
+    source: &Source<'_>,
+    value: &'v Value<'_>,
+    what: &str,
+) -> Result<&'v str, RulesError> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text.as_ref()),
         _ => source.expected(value, what),

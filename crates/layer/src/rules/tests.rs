@@ -115,9 +115,11 @@ fn errors_say_where_and_what() {
     );
     let error = RuleFile::site("s", "[[rule]]\npath = \n").expect_err("no TOML");
     assert!(matches!(&error, RulesError::Syntax { at, .. } if at.line == 2), "{error}");
-    let error = RuleFile::site("s", "[[rule]]\npath='/a'\nto='drop'\npat='/b'").expect_err("a typo");
+    let error =
+        RuleFile::site("s", "[[rule]]\npath='/a'\nto='drop'\npat='/b'").expect_err("a typo");
     assert!(error.to_string().starts_with("s:4:1: expected one of `path`"), "{error}");
-    let error = RuleFile::site("s", "[[rule]]\npath='/a'\nto='os'\nkeep=true").expect_err("no layer");
+    let error =
+        RuleFile::site("s", "[[rule]]\npath='/a'\nto='os'\nkeep=true").expect_err("no layer");
     assert!(error.to_string().contains("with a layer in `to`"), "{error}");
     assert!(RuleFile::site("s", "[[rule]]\npath='/a'\nto='apps'").is_err());
 }
