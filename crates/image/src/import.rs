@@ -106,7 +106,8 @@ impl Import<'_> {
             report = inspect(self.launcher, &file)?;
         }
         self.progress.at("validating the file systems", 0, 0);
-        let sealed = seal_file(self.launcher, &file, &report.volumes)?;
+        let files = std::slice::from_ref(&file);
+        let sealed = seal_disk(self.launcher, &map_of(&file)?, files, &report.volumes)?;
         punch(&file, &sealed.zeroes)?;
         let map = map_of(&file)?;
         let digest = digest(&file, &map, self.progress)?;
@@ -242,15 +243,28 @@ pub fn whole_file(file: &Arc<dyn File>) -> Result<DiskSpec, ImageError> {
     Ok(DiskSpec { map: map.finish(), sources: vec![0] })
 }
 
-fn scale(file: &Arc<dyn File>) -> Result<Scale, ImageError> {
-    let bytes = file.allocated().map_err(ImageError::io("reading a size"))?;
-    Ok(Scale { files: bytes / BYTES_PER_FILE, output_bytes: 0 })
+fn scale(map: &ExtentMap) -> Scale {
+    let blocks: u64 = map.extents().iter().map(|extent| extent.range.count.0).sum();
+    Scale { files: blocks * BLOCK_SIZE / BYTES_PER_FILE, output_bytes: 0 }
 }
 
-/// Lets the worker look at a raw disk; refuses with all reasons when it cannot be an image.
+/// Lets the worker look at a raw disk.
 pub fn inspect(launcher: &Launcher, file: &Arc<dyn File>) -> Result<DiskReport, ImageError> {
-    let task = Task::Inspect(whole_file(file)?);
-    let worker = launcher.start(std::slice::from_ref(file), scale(file)?, &task)?;
+    inspect_disk(launcher, &whole_file(file)?.map, std::slice::from_ref(file))
+}
+
+fn disk_spec(map: &ExtentMap, files: &[Arc<dyn File>]) -> DiskSpec {
+    DiskSpec { map: map.clone(), sources: (0..files.len() as u32).collect() }
+}
+
+/// Lets the worker look at a disk; refuses with the first reason when it cannot be an image.
+pub fn inspect_disk(
+    launcher: &Launcher,
+    map: &ExtentMap,
+    files: &[Arc<dyn File>],
+) -> Result<DiskReport, ImageError> {
+    let task = Task::Inspect(disk_spec(map, files));
+    let worker = launcher.start(files, scale(map), &task)?;
     let (report, _) = worker.finish::<DiskReport>()?;
     match report.problems.first() {
         None => Ok(report),
@@ -261,15 +275,16 @@ pub fn inspect(launcher: &Launcher, file: &Arc<dyn File>) -> Result<DiskReport, 
     }
 }
 
-/// Lets the worker validate the volumes of a raw disk.
-fn seal_file(
+/// Lets the worker validate the volumes of a disk and name what its canonical form leaves out.
+pub fn seal_disk(
     launcher: &Launcher,
-    file: &Arc<dyn File>,
+    map: &ExtentMap,
+    files: &[Arc<dyn File>],
     volumes: &[VolumeSpec],
 ) -> Result<SealReport, ImageError> {
-    let disk = whole_file(file)?;
+    let disk = disk_spec(map, files);
     let task = Task::Seal(SealTask { disk, volumes: volumes.to_vec() });
-    let worker = launcher.start(std::slice::from_ref(file), scale(file)?, &task)?;
+    let worker = launcher.start(files, scale(map), &task)?;
     Ok(worker.finish::<SealReport>()?.0)
 }
 

@@ -20,7 +20,7 @@ mod registry;
 
 pub use error::ImageError;
 pub use import::{
-    ImportOptions, Imported, canonical_digest, import, inspect, volume_records,
+    ImportOptions, Imported, canonical_digest, import, inspect_disk, seal_disk, volume_records,
 };
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
 pub use registry::{ImageVersion, Images, check_name};

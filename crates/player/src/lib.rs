@@ -14,6 +14,7 @@ mod error;
 mod home;
 pub mod livepc;
 pub mod machine;
+pub mod workshop;
 
 pub use error::PlayerError;
 pub use home::Home;

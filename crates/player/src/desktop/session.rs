@@ -28,7 +28,7 @@ use super::compose::{Composed, compose};
 use super::filing::{Filer, Filing};
 use super::harvest::{Harvest, Harvested, SessionView, records_by_layer};
 use super::identity::describe;
-use super::record::{FiledReport, Hex, SessionRecord, SessionState};
+use super::record::{FiledReport, HardwareIdentity, Hex, SessionRecord, SessionState};
 use super::stack::{Stack, StackVersions, StoreName};
 use super::{Desktop, directory};
 use crate::control::{Answer, Request, ask, listen};
@@ -132,21 +132,8 @@ fn machine(
 ) -> Result<MachineSpec, PlayerError> {
     let livepc = crate::livepc::get(home, &desktop.record.livepc)?;
     let identity = &desktop.record.hardware;
-    let mac = parse_mac(&identity.mac).ok_or_else(|| {
-        PlayerError::corrupt("record.json", format!("the address {:?}", identity.mac))
-    })?;
-    let hardware = Hardware {
-        name: desktop.record.name.clone(),
-        uuid: identity.uuid.clone(),
-        mac,
-        memory_mib: livepc.memory_mib,
-        cpus: livepc.cpus,
-        machine: Machine::default(),
-        firmware: goldleaf_vm::Firmware::Bios,
-        display: display(options.headless),
-        network: Network::User { isolated: false, forwards: options.forwards.clone() },
-        clock_is_local: false,
-    };
+    let size = (livepc.memory_mib, livepc.cpus);
+    let hardware = describe_machine(&desktop.record.name, identity, size, options)?;
     Ok(MachineSpec {
         hardware,
         disk_serial: identity.disk_serial.clone(),
@@ -160,6 +147,42 @@ fn parse_mac(text: &str) -> Option<Mac> {
     let parts = text.split(':').map(|part| u8::from_str_radix(part, 16));
     let bytes: Vec<u8> = parts.collect::<Result<_, _>>().ok()?;
     Some(Mac(bytes.try_into().ok()?))
+}
+
+/// A machine that is nobody's in particular: its hardware and the serial number of its disk.
+pub fn hardware(
+    home: &Home,
+    name: &str,
+    memory_mib: u32,
+    cpus: u32,
+    options: &StartOptions,
+) -> Result<(Hardware, String), PlayerError> {
+    let identity = super::identity::hardware(home)?;
+    let hardware = describe_machine(name, &identity, (memory_mib, cpus), options)?;
+    Ok((hardware, identity.disk_serial))
+}
+
+fn describe_machine(
+    name: &str,
+    identity: &HardwareIdentity,
+    (memory_mib, cpus): (u32, u32),
+    options: &StartOptions,
+) -> Result<Hardware, PlayerError> {
+    let mac = parse_mac(&identity.mac).ok_or_else(|| {
+        PlayerError::corrupt("record.json", format!("the address {:?}", identity.mac))
+    })?;
+    Ok(Hardware {
+        name: name.into(),
+        uuid: identity.uuid.clone(),
+        mac,
+        memory_mib,
+        cpus,
+        machine: Machine::default(),
+        firmware: goldleaf_vm::Firmware::Bios,
+        display: display(options.headless),
+        network: Network::User { isolated: false, forwards: options.forwards.clone() },
+        clock_is_local: false,
+    })
 }
 
 /// What this machine can run guests with, told to the listener.
