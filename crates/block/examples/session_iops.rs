@@ -80,6 +80,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         device.read_at(BlockNo(random.below(blocks)).offset(), &mut block)?;
     }
     report("4K random read", 1_000_000, start);
+    let file = device.data_file();
+    let slots = file.len()? / 4096;
+    let start = Instant::now();
+    for _ in 0..1_000_000 {
+        file.read_exact_at(&mut block, random.below(slots) * 4096)?;
+    }
+    report("the same of the bare file", 1_000_000, start);
     println!("{:?}\n{}", device.usage()?, memory());
     drop(device);
     let start = Instant::now();

@@ -103,8 +103,10 @@ fn describe(p: &Partition) -> (u32, u64, u64, String, String, String) {
     (p.number.0, p.start.0, p.len.0, kind, guid, p.name.clone())
 }
 
-const GPT: &str =
-    "label: gpt\n2048,4096,U,name=\"EFI System\"\n8192,40960,L,name=\"root of it\"\n,,S\n";
+const GPT: &str = "label: gpt\n\
+    start=2048,size=4096,type=U,name=\"EFI System\"\n\
+    start=8192,size=40960,type=L,name=\"root of it\"\n\
+    start=49152,type=S\n";
 const MBR: &str = "label: dos\nlabel-id: 0xcafe1234\n2048,4096,83,*\n8192,20480,5\n32768,,83\n10240,4096,82\n16384,4096,83\n";
 
 #[test]
