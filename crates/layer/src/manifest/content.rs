@@ -24,6 +24,7 @@ pub struct Splice {
 /// behind the new end goes; when the end falls within a block that had bytes behind it, that block
 /// must be among the changes. Neighbours are joined.
 pub fn splice(old: &Content, size: u64, changes: &[Splice]) -> Result<Content, ManifestError> {
+    check_content(old).map_err(ManifestError::Invalid)?;
     let end = size.div_ceil(BLOCK_LEN);
     let mut runs = Runs { extents: Vec::with_capacity(old.extents.len() + 2), end };
     let mut done = 0;
@@ -54,6 +55,9 @@ struct Runs {
 impl Runs {
     /// What `old` has from one file block to another.
     fn copy(&mut self, old: &Content, from: u64, to: u64) {
+        if from >= to {
+            return;
+        }
         let first = old.extents.partition_point(|run| run.file_block + run.blocks <= from);
         for run in old.extents[first..].iter().take_while(|run| run.file_block < to) {
             let start = run.file_block.max(from);

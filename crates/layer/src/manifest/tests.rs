@@ -182,7 +182,7 @@ proptest! {
         let (_scratch, store) = scratch();
         let layer = build(&store, Kind::Local, &model);
         for place in places {
-            prop_assert_eq!(layer.get(&store, &place).unwrap().as_ref(), model.get(&place));
+            prop_assert_eq!(layer.get(&store, &place).unwrap(), model.get(&place).cloned());
             let below = walked(layer.walk_below(&store, &place).unwrap());
             let expected: Vec<_> =
                 model.clone().into_iter().filter(|(path, _)| path.starts_with(&place)).collect();
@@ -356,17 +356,16 @@ fn everything_live_survives_a_collection_and_nothing_else() {
     let second = commit(&store, editor);
     let mut live = LiveSet::default();
     second.add_live(&store, &mut live).unwrap();
+    // The versions share all but the version, the root, the package table and `/d3`.
+    let mut both = live.clone();
+    first.add_live(&store, &mut both).unwrap();
+    assert_eq!(both.objects.len(), live.objects.len() + 4);
     let exclusive = store.exclusive().unwrap();
     let plan = store.plan_collect(&live).unwrap();
     store.apply(&plan, &live, &exclusive).unwrap();
     model.retain(|place, _| !place.starts_with(&path("/d3")));
     assert_same(&store, &second, &model);
     assert!(live.blobs.contains(&Digest::of(&0u64.to_le_bytes())));
-    // Versions share what they have in common.
-    let mut both = live.clone();
-    if first.add_live(&store, &mut both).is_ok() {
-        assert_eq!(both.objects.len(), live.objects.len() + 3);
-    }
 }
 
 fn put_blocks(writer: &mut PackWriter, content: &[u8]) -> Digest {
@@ -399,6 +398,17 @@ fn a_small_change_of_a_large_file_stores_the_change() {
     assert!(!wants_compacting(&content));
     let pack = store.packs().into_iter().find(|pack| pack.data.0 == 3).unwrap();
     assert!(pack.file.0 < 13 << 10, "{} bytes for a change of 12 KiB", pack.file);
+}
+
+#[test]
+fn a_change_may_reach_behind_the_new_end() {
+    let run = ContentExtent { file_block: 9, blocks: 3, blob: Digest::of(b"old"), blob_block: 4 };
+    let old = Content { size: 49_153, extents: vec![run] };
+    let hole = |file_block, blocks| Splice { file_block, blocks, to: None };
+    let new = splice(&old, 36_865, &[hole(0, 1), hole(6, 4), hole(10, 1)]).unwrap();
+    assert_eq!(new, Content { size: 36_865, extents: Vec::new() });
+    assert!(splice(&old, 4096, &[hole(6, 4), hole(9, 1)]).is_err(), "changes that overlap");
+    assert!(splice(&old, 4096, &[hole(u64::MAX, 1)]).is_err());
 }
 
 /// Figures, by `cargo test --release -p goldleaf-layer -- --ignored --nocapture manifest`.
