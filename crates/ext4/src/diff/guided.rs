@@ -1,6 +1,6 @@
 //! The comparison that is guided by written blocks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange};
 use goldleaf_tree::GuestPath;
@@ -57,7 +57,8 @@ pub(super) fn run(
     }
     let visitor = Visitor::new(before, after, Some(dirty));
     let paths = [Paths::new(before), Paths::new(after)];
-    let mut guided = Guided { before, after, visitor, paths, lists: HashMap::new(), stats };
+    let (ids, lists) = (changed.iter().map(|changed| changed.ino).collect(), HashMap::new());
+    let mut guided = Guided { before, after, visitor, paths, changed: ids, lists, stats };
     guided.directories(&changed)?;
     guided.files(&changed)?;
     guided.links()?;
@@ -155,7 +156,9 @@ struct Guided<'a> {
     after: &'a Volume,
     visitor: Visitor<'a>,
     paths: [Paths<'a>; 2],
-    /// What the changed directories that stayed in place named before.
+    /// Directories whose records differ.
+    changed: HashSet<InodeNo>,
+    /// What those of them that stayed in place named before.
     lists: HashMap<InodeNo, Vec<Listed>>,
     stats: DiffStats,
 }
@@ -224,6 +227,9 @@ impl Guided<'_> {
     fn place(&mut self, name: &Name) -> Result<Place> {
         let parent = self.paths[1].of(name.dir)?;
         let path = parent.join(&name.name)?;
+        if !self.changed.contains(&name.dir) && self.paths[0].of(name.dir)? == parent {
+            return Ok(Place { path, before: Some(name.ino), after: Some(name.ino) });
+        }
         let before = match self.lists.get(&name.dir) {
             Some(list) => list
                 .binary_search_by(|entry| entry.name[..].cmp(&name.name))
