@@ -14,6 +14,7 @@ use crate::dir::{self, Listed};
 use crate::error::Result;
 use crate::inode::{Inode, InodeNo};
 use crate::volume::Volume;
+use crate::xattr;
 
 const BLOCK: usize = BLOCK_SIZE as usize;
 
@@ -127,7 +128,8 @@ fn record(volume: &Volume, ino: InodeNo, raw: &[u8]) -> Result<Option<Inode>> {
     Ok((inode.mode != 0).then_some(inode))
 }
 
-/// Whether every one of `data` is free, a changed inode's, the journal's, or as it was.
+/// Whether every one of `data` is free, a changed inode's, the journal's, or as it was. A block of
+/// attributes that a changed inode let go of may still serve others, and then counts one less.
 fn explained(
     before: &Volume,
     after: &Volume,
@@ -141,8 +143,15 @@ fn explained(
     }
     let owned = crate::canonical::merge(owned);
     data.retain(|&block| !owners::covers(&owned, block));
+    let shared: HashSet<BlockNo> = changed
+        .iter()
+        .filter_map(|changed| changed.before.as_ref().and_then(xattr::block_of))
+        .collect();
     let compare = super::compare::Compare { before, after, dirty: None };
     for block in data {
+        if shared.contains(&block) && xattr::same_but_references(before, after, block)? {
+            continue;
+        }
         let range = BlockRange::new(block, BlockCount(1));
         if after.block_in_use(block)? && !compare.same_blocks(range)? {
             return Ok(false);
