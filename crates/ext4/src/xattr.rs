@@ -11,7 +11,7 @@
 //! Kernel documentation, filesystems/ext4, "Extended Attributes"; the ACL's form is in acl(5) and
 //! the kernel's `posix_acl_xattr.h` for the form that programs see.
 
-use goldleaf_block::{BLOCK_SIZE, BlockNo};
+use goldleaf_block::BlockNo;
 use goldleaf_tree::Xattr;
 
 use crate::error::{Ext4Error, Result, check_sum, corrupt};
@@ -157,4 +157,9 @@ pub(crate) fn block_of(inode: &Inode) -> Option<BlockNo> {
     (inode.xattr_block != 0).then_some(BlockNo(inode.xattr_block))
 }
 
-const _: () = assert!(BLOCK_SIZE as usize > HEADER);
+/// Whether two states of a block of attributes differ in nothing but the count of its owners and
+/// the checksum.
+pub(crate) fn same_but_references(before: &Volume, after: &Volume, block: BlockNo) -> Result<bool> {
+    let (old, new) = (before.block(block)?, after.block(block)?);
+    Ok(old[..4] == new[..4] && old[8..0x10] == new[8..0x10] && old[0x14..] == new[0x14..])
+}

@@ -1,6 +1,6 @@
 //! The comparison that is guided by written blocks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange};
 use goldleaf_tree::GuestPath;
@@ -14,6 +14,7 @@ use crate::dir::{self, Listed};
 use crate::error::Result;
 use crate::inode::{Inode, InodeNo};
 use crate::volume::Volume;
+use crate::xattr;
 
 const BLOCK: usize = BLOCK_SIZE as usize;
 
@@ -57,7 +58,8 @@ pub(super) fn run(
     }
     let visitor = Visitor::new(before, after, Some(dirty));
     let paths = [Paths::new(before), Paths::new(after)];
-    let mut guided = Guided { before, after, visitor, paths, lists: HashMap::new(), stats };
+    let (ids, lists) = (changed.iter().map(|changed| changed.ino).collect(), HashMap::new());
+    let mut guided = Guided { before, after, visitor, paths, changed: ids, lists, stats };
     guided.directories(&changed)?;
     guided.files(&changed)?;
     guided.links()?;
@@ -126,7 +128,8 @@ fn record(volume: &Volume, ino: InodeNo, raw: &[u8]) -> Result<Option<Inode>> {
     Ok((inode.mode != 0).then_some(inode))
 }
 
-/// Whether every one of `data` is free, a changed inode's, the journal's, or as it was.
+/// Whether every one of `data` is free, a changed inode's, the journal's, or as it was. A block of
+/// attributes that a changed inode let go of may still serve others, and then counts one less.
 fn explained(
     before: &Volume,
     after: &Volume,
@@ -140,8 +143,15 @@ fn explained(
     }
     let owned = crate::canonical::merge(owned);
     data.retain(|&block| !owners::covers(&owned, block));
+    let shared: HashSet<BlockNo> = changed
+        .iter()
+        .filter_map(|changed| changed.before.as_ref().and_then(xattr::block_of))
+        .collect();
     let compare = super::compare::Compare { before, after, dirty: None };
     for block in data {
+        if shared.contains(&block) && xattr::same_but_references(before, after, block)? {
+            continue;
+        }
         let range = BlockRange::new(block, BlockCount(1));
         if after.block_in_use(block)? && !compare.same_blocks(range)? {
             return Ok(false);
@@ -155,7 +165,9 @@ struct Guided<'a> {
     after: &'a Volume,
     visitor: Visitor<'a>,
     paths: [Paths<'a>; 2],
-    /// What the changed directories that stayed in place named before.
+    /// Directories whose records differ.
+    changed: HashSet<InodeNo>,
+    /// What those of them that stayed in place named before.
     lists: HashMap<InodeNo, Vec<Listed>>,
     stats: DiffStats,
 }
@@ -224,6 +236,9 @@ impl Guided<'_> {
     fn place(&mut self, name: &Name) -> Result<Place> {
         let parent = self.paths[1].of(name.dir)?;
         let path = parent.join(&name.name)?;
+        if !self.changed.contains(&name.dir) && self.paths[0].of(name.dir)? == parent {
+            return Ok(Place { path, before: Some(name.ino), after: Some(name.ino) });
+        }
         let before = match self.lists.get(&name.dir) {
             Some(list) => list
                 .binary_search_by(|entry| entry.name[..].cmp(&name.name))

@@ -1,0 +1,9 @@
+//! The crate against the kernel, e2fsck and hostile hands. Runs as root, with loop mounts.
+
+mod bench;
+mod diff;
+mod gate;
+mod hostile;
+mod journal;
+mod read;
+mod support;
