@@ -37,11 +37,12 @@ const KERNEL_ARGUMENTS: &str = "ro quiet net.ifnames=0 console=tty0 console=ttyS
 /// The drivers that a virtual machine's disk may need.
 const BOOT_MODULES: &str = "virtio_pci\nvirtio_blk\nvirtio_scsi\nahci\nsd_mod\next4\ncrc32c\n";
 /// Units that make sense on a machine that is updated in place and is not started often.
-const MASKED_UNITS: [&str; 5] = [
+const MASKED_UNITS: [&str; 6] = [
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "e2scrub_all.timer",
     "e2scrub_reap.service",
+    "getty-static.service",
     "systemd-networkd-wait-online.service",
 ];
 /// Unpacks, lays our files over, and makes the file system. `$1` archive, `$2` tree, `$3` files,
