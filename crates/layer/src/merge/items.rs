@@ -212,11 +212,13 @@ fn settle(format: &Format, here: Option<&[u8]>, record: &Record, applied: &mut A
     }
 }
 
-/// The file with changes made: what stays keeps its place; what is new goes to its place when the
-/// keys stand in order, else to the end.
+/// The file with changes made: what stays keeps its place; new stanzas go to their place when
+/// all stand in order, everything else new to the end.
 fn render(format: &Format, items: &[Item<'_>], changes: &BTreeMap<&str, Option<&[u8]>>) -> Vec<u8> {
-    let ordered = items
-        .is_sorted_by(|a, b| a.key.as_deref().is_some_and(|a| order(a, b.key.as_deref()).is_lt()));
+    let less = |a: &Item<'_>, b: &Item<'_>| {
+        a.key.as_deref().is_some_and(|a| order(a, b.key.as_deref()).is_lt())
+    };
+    let ordered = format.split == Split::Stanzas && items.is_sorted_by(less);
     let mut kept: Vec<(Option<&str>, &[u8])> = Vec::new();
     for item in items {
         match item.key.as_deref().map(|key| (key, changes.get(key))) {

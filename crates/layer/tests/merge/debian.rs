@@ -103,7 +103,8 @@ fn accounts_do_not_collide() {
     assert_eq!(old.owner_of_uid(101), name("redis"));
     assert_eq!(new.owner_of_uid(101), name("avahi"));
     assert_eq!(new.uid_of(&name("mosquitto")), Some(999));
-    assert_eq!(new.uid_of(&name("redis")), Some(998));
+    assert_eq!(new.uid_of(&name("systemd-network")), Some(998));
+    assert_eq!(new.uid_of(&name("redis")), Some(997));
     assert_eq!(new.gid_of(&name("ssl-cert")), Some(102));
     assert_eq!(new.uid_of(&name("alice")), Some(1000));
     let moved = ["mosquitto", "redis", "mosquitto", "redis"];
@@ -203,8 +204,13 @@ fn alternatives_are_read_by_update_alternatives() {
     let (merged, _) = merge(&v1, &user, &v2);
     let scratch = TempDir::new().expect("scratch");
     store(&merged, scratch.path());
-    let admin = scratch.path().join("var/lib/dpkg/alternatives");
-    let arguments = ["--admindir", admin.to_str().expect("text"), "--query", "editor"];
+    // A candidate that is not there would be passed over.
+    for candidate in ["bin/ed", "bin/nano", "usr/bin/vim.tiny"] {
+        let at = scratch.path().join(candidate);
+        fs::create_dir_all(at.parent().expect("a parent")).expect("a directory");
+        fs::write(at, "").expect("a file");
+    }
+    let arguments = ["--root", scratch.path().to_str().expect("text"), "--query", "editor"];
     let said = succeeds("update-alternatives", &arguments);
     let candidates: Vec<&str> =
         said.lines().filter_map(|line| line.strip_prefix("Alternative: ")).collect();
