@@ -19,12 +19,12 @@ const SONAME_MAX: usize = 256;
 
 /// glibc's `FLAG_ELF_LIBC6` with the bits of the architecture (`sysdeps/generic/ldconfig.h`).
 const MACHINES: &[(u16, bool, u32)] = &[
-    (3, false, 0x0003),   // i386
-    (40, false, 0x0903),  // ARM, hard float
-    (62, false, 0x0803),  // x32
-    (62, true, 0x0303),   // x86-64
-    (183, true, 0x0a03),  // AArch64
-    (243, true, 0x1003),  // RISC-V, double float
+    (3, false, 0x0003),  // i386
+    (40, false, 0x0903), // ARM, hard float
+    (62, false, 0x0803), // x32
+    (62, true, 0x0303),  // x86-64
+    (183, true, 0x0a03), // AArch64
+    (243, true, 0x1003), // RISC-V, double float
 ];
 
 pub(super) struct Library {

@@ -142,11 +142,8 @@ impl Builder<'_> {
 
     /// The files that an `include` names: a `*` in the last component is understood.
     fn matching(&self, pattern: &[u8]) -> Result<Vec<GuestPath>, MergeError> {
-        let text = if pattern.starts_with(b"/") {
-            pattern.to_vec()
-        } else {
-            [b"/etc/", pattern].concat()
-        };
+        let text =
+            if pattern.starts_with(b"/") { pattern.to_vec() } else { [b"/etc/", pattern].concat() };
         let Ok(at) = GuestPath::parse(&text) else { return Ok(Vec::new()) };
         let name = at.name().unwrap_or_default();
         let Some(star) = name.iter().position(|&byte| byte == b'*') else { return Ok(vec![at]) };
@@ -189,12 +186,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn libraries(
-        &mut self,
-        id: NodeId,
-        at: &[u8],
-        hwcap: Option<&[u8]>,
-    ) -> Result<(), MergeError> {
+    fn libraries(&mut self, id: NodeId, at: &[u8], hwcap: Option<&[u8]>) -> Result<(), MergeError> {
         // Of several files with one soname, a file before a link, then the highest name.
         let mut best: BTreeMap<(Vec<u8>, u32), (bool, Vec<u8>)> = BTreeMap::new();
         for entry in self.tree.entries(id)? {
