@@ -34,6 +34,9 @@ pub(super) enum Wins {
     Layer,
 }
 
+/// Settles a conflict between what below has and what the layer wants.
+pub(super) type Settle = fn(Option<&[u8]>, Option<&[u8]>) -> Wins;
+
 /// A kind of file.
 pub(super) struct Format {
     /// First part of its records' keys; without `:`.
@@ -46,8 +49,8 @@ pub(super) struct Format {
     pub package: fn(&[u8]) -> Option<String>,
     /// The layer of a record, told whether below had the key.
     pub layer: fn(bool) -> Kind,
-    /// Settles a conflict, told what below has and what the layer wants.
-    pub settle: fn(Option<&[u8]>, Option<&[u8]>) -> Wins,
+    /// Settles a conflict.
+    pub settle: Settle,
     /// Permissions of a file that below does not have.
     pub mode: u16,
     /// Whether a file without items is removed, and an absent one has none.
