@@ -34,6 +34,9 @@ pub(super) enum Wins {
     Layer,
 }
 
+/// Settles a conflict between what below has and what the layer wants.
+pub(super) type Settle = fn(Option<&[u8]>, Option<&[u8]>) -> Wins;
+
 /// A kind of file.
 pub(super) struct Format {
     /// First part of its records' keys; without `:`.
@@ -46,8 +49,8 @@ pub(super) struct Format {
     pub package: fn(&[u8]) -> Option<String>,
     /// The layer of a record, told whether below had the key.
     pub layer: fn(bool) -> Kind,
-    /// Settles a conflict, told what below has and what the layer wants.
-    pub settle: fn(Option<&[u8]>, Option<&[u8]>) -> Wins,
+    /// Settles a conflict.
+    pub settle: Settle,
     /// Permissions of a file that below does not have.
     pub mode: u16,
     /// Whether a file without items is removed, and an absent one has none.
@@ -212,11 +215,13 @@ fn settle(format: &Format, here: Option<&[u8]>, record: &Record, applied: &mut A
     }
 }
 
-/// The file with changes made: what stays keeps its place; what is new goes to its place when the
-/// keys stand in order, else to the end.
+/// The file with changes made: what stays keeps its place; new stanzas go to their place when
+/// all stand in order, everything else new to the end.
 fn render(format: &Format, items: &[Item<'_>], changes: &BTreeMap<&str, Option<&[u8]>>) -> Vec<u8> {
-    let ordered = items
-        .is_sorted_by(|a, b| a.key.as_deref().is_some_and(|a| order(a, b.key.as_deref()).is_lt()));
+    let less = |a: &Item<'_>, b: &Item<'_>| {
+        a.key.as_deref().is_some_and(|a| order(a, b.key.as_deref()).is_lt())
+    };
+    let ordered = format.split == Split::Stanzas && items.is_sorted_by(less);
     let mut kept: Vec<(Option<&str>, &[u8])> = Vec::new();
     for item in items {
         match item.key.as_deref().map(|key| (key, changes.get(key))) {

@@ -26,6 +26,7 @@
 //! small multiple of the input, and [`FILE_MAX`] bounds the input.
 
 pub mod accounts;
+pub mod derived;
 pub mod dpkg;
 mod items;
 mod lines;

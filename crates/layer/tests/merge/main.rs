@@ -2,6 +2,7 @@
 
 mod accounts;
 mod debian;
+mod derived;
 mod dpkg;
 mod hostile;
 mod lines;

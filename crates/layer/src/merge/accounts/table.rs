@@ -167,7 +167,7 @@ impl Table {
 
     /// The file, if it was changed: what is new stands behind the old entries, by number and name,
     /// and before the lines of NIS that end many such files.
-    pub(super) fn render(mut self) -> Option<Vec<u8>> {
+    pub(super) fn render(mut self, number: impl Fn(&Fields) -> Option<u32>) -> Option<Vec<u8>> {
         if !self.changed {
             return None;
         }
@@ -177,7 +177,6 @@ impl Table {
                 added.push(fields);
             }
         }
-        let number = |fields: &Fields| fields.get(2).and_then(|text| text.parse::<u32>().ok());
         added.sort_by(|a, b| number(a).cmp(&number(b)).then_with(|| a.cmp(b)));
         let lines: Vec<Line> = self.lines.into_iter().flatten().collect();
         let nis = lines.iter().rev().take_while(|line| is_nis(line)).count();

@@ -120,7 +120,7 @@ impl Writer {
                 _ => self.field(task, &gids),
             }
         }
-        self.names = flat::group_names(&self.tables.group);
+        self.follow_groups();
         let members = tasks.partition_point(|task| task.phase < Phase::Member);
         for task in &tasks[users..members] {
             match task.phase {
@@ -130,6 +130,24 @@ impl Writer {
             }
         }
         self.members(&tasks[members..]);
+    }
+
+    /// Accounts keep their primary group by name when the group got another number.
+    fn follow_groups(&mut self) {
+        let moved: Vec<(String, u32)> = self
+            .tables
+            .passwd
+            .entries()
+            .filter_map(|fields| {
+                let old = fields[3].parse().ok()?;
+                let new = self.tables.group.number(self.names.get(&old)?, 2)?;
+                (new != old).then(|| (fields[0].clone(), new))
+            })
+            .collect();
+        for (name, gid) in moved {
+            self.tables.passwd.set_field(&name, 3, gid.to_string());
+        }
+        self.names = flat::group_names(&self.tables.group);
     }
 
     fn remove(&mut self, task: &Task<'_>) {
@@ -368,6 +386,11 @@ impl Writer {
     fn finish(mut self, below: &FileSet) -> Applied {
         let shadow = self.tables.group.number("shadow", 2).unwrap_or(0);
         let tables = self.tables;
+        let numbers = |table: &Table| -> BTreeMap<String, u32> {
+            let number = |fields: &Fields| Some((fields[0].clone(), fields[2].parse().ok()?));
+            table.entries().filter_map(number).collect()
+        };
+        let (uids, gids) = (numbers(&tables.passwd), numbers(&tables.group));
         let files = [
             (File::Passwd, tables.passwd),
             (File::Group, tables.group),
@@ -380,7 +403,10 @@ impl Writer {
             let secret = matches!(file, File::Shadow | File::Gshadow);
             let mut fresh = FileState::file([], if secret { 0o640 } else { 0o644 });
             fresh.gid = if secret { shadow } else { 0 };
-            if let Some(bytes) = table.render() {
+            let is_group = matches!(file, File::Group | File::Gshadow);
+            let numbers = if is_group { &gids } else { &uids };
+            let number = |fields: &Fields| numbers.get(&fields[0]).copied();
+            if let Some(bytes) = table.render(number) {
                 self.applied.put(below, &file.path(), bytes, fresh);
             }
         }
