@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use goldleaf_block::{BlockNo, FileBlocks, SourceIndex};
 use goldleaf_ext4_compose::{Composed, Composer, Content, ContentRun, Op, Options, PutNode};
-use goldleaf_host::{Dir, RealDir};
+use goldleaf_host::RealDir;
 use goldleaf_tree::{Attrs, GuestPath, NodeKind, Timestamp};
 
 /// Files a directory, about what a Debian root has.
