@@ -369,7 +369,13 @@ pub struct Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = run("umount", &[self.at.as_ref()]);
+        // A program that another test is just starting may hold a descriptor for a moment.
+        for _ in 0..100 {
+            if run("umount", &[self.at.as_ref()]).0 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
     }
 }
 
