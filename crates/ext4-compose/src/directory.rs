@@ -65,10 +65,14 @@ impl OpenDir {
         }
     }
 
-    /// The entry of that name. Each name is asked for once, so edits need not be looked at.
+    /// The entry of that name among those that were there when the directory was opened.
     pub(crate) fn find(&self, name: &[u8]) -> Option<Found> {
         let index = self.existing.find(name)?;
-        Some(Found { index, ino: self.existing.get(index).ino })
+        match self.edits.get(&index) {
+            Some(Edit::Remove) => None,
+            Some(Edit::Redirect { ino, .. }) => Some(Found { index, ino: *ino }),
+            None => Some(Found { index, ino: self.existing.get(index).ino }),
+        }
     }
 
     /// Removes an entry.

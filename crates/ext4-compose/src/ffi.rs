@@ -114,14 +114,10 @@ pub const ET_SHORT_WRITE: ErrCode = ET_BASE + 37;
 pub const ET_DIR_NO_SPACE: ErrCode = ET_BASE + 38;
 pub const ET_BLOCK_ALLOC_FAIL: ErrCode = ET_BASE + 72;
 pub const ET_EA_NO_SPACE: ErrCode = ET_BASE + 163;
-/// What an empty range of a bitmap gives: `ENOENT`.
-pub const ENOENT: ErrCode = 2;
 
 pub const FLAG_RW: c_int = 0x01;
 pub const FLAG_CHANGED: c_int = 0x02;
 pub const FLAG_DIRTY: c_int = 0x04;
-pub const FLAG_IB_DIRTY: c_int = 0x10;
-pub const FLAG_BB_DIRTY: c_int = 0x20;
 pub const FLAG_MASTER_SB_ONLY: c_int = 0x200;
 pub const FLAG_64BITS: c_int = 0x2_0000;
 pub const FLUSH_NO_SYNC: c_int = 1;

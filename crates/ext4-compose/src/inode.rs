@@ -28,6 +28,8 @@ const TIMES_END: usize = 152;
 
 const TYPE_MASK: u16 = 0xF000;
 const TYPE_DIR: u16 = 0x4000;
+const TYPE_FILE: u16 = 0x8000;
+const TYPE_SYMLINK: u16 = 0xA000;
 
 /// An inode as it lies in its table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,16 @@ impl RawInode {
 
     pub(crate) fn is_dir(&self) -> bool {
         self.type_bits() == TYPE_DIR
+    }
+
+    /// Whether the 15 words lead to blocks. Those of a short link are its target, those of a device
+    /// its number.
+    pub(crate) fn has_blocks(&self) -> bool {
+        match self.type_bits() {
+            TYPE_DIR | TYPE_FILE => true,
+            TYPE_SYMLINK => self.flags() & FLAG_EXTENTS != 0 || self.u32_at(4) >= WORDS as u32,
+            _ => false,
+        }
     }
 
     pub(crate) fn links(&self) -> u16 {
@@ -181,8 +193,8 @@ pub(crate) fn type_bits(kind: NodeKind) -> u16 {
         NodeKind::CharDevice { .. } => 0x2000,
         NodeKind::Directory => TYPE_DIR,
         NodeKind::BlockDevice { .. } => 0x6000,
-        NodeKind::File => 0x8000,
-        NodeKind::Symlink => 0xA000,
+        NodeKind::File => TYPE_FILE,
+        NodeKind::Symlink => TYPE_SYMLINK,
         NodeKind::Socket => 0xC000,
     }
 }

@@ -231,11 +231,14 @@ impl Volume {
     /// Gives back the blocks and extended attributes of an inode, whose content means nothing
     /// afterwards until it is written anew.
     pub(crate) fn empty_inode(&mut self, ino: Ino, mut inode: RawInode) -> Result<()> {
-        self.give_content(ino)?;
+        if inode.has_blocks() {
+            self.give_content(ino)?;
+        }
         self.drop_xattr_block(ino, &mut inode)
     }
 
-    /// Gives back the blocks of a file or directory, with those of its extent tree.
+    /// Gives back the blocks of an inode that [has some](RawInode::has_blocks), with those of its
+    /// extent tree. The library would take a link's target for block numbers.
     pub(crate) fn give_content(&mut self, ino: Ino) -> Result<()> {
         for piece in self.blocks_of(ino)? {
             self.give_blocks(piece);
