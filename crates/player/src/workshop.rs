@@ -111,7 +111,7 @@ fn run_bench(
 ) -> Result<SessionEnd, PlayerError> {
     let accel = match options.accel {
         Some(accel) => accel,
-        None => probe(listener)?,
+        None => probe(home, listener)?,
     };
     let (hardware, disk_serial) = hardware(home, &bench.name, MEMORY_MIB, CPUS, options)?;
     let run_dir = run_directory(&bench.dir)?;
