@@ -1,2 +1,29 @@
-//! The `goldleaf` program.
-fn main() {}
+//! The `goldleaf` program: thin commands over the libraries.
+//!
+//! ```text
+//!   main ── "worker"? ──▶ worker     a jailed process, before anything else is set up
+//!     └──▶ cli ──▶ commands/*        parse, call a library, print
+//!                    output          tables and JSON on stdout
+//!                    progress        what happens meanwhile, on stderr
+//!                    failure         errors: kind, hint, exit code
+//!                    signals, watch  around a running guest
+//! ```
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod failure;
+mod output;
+mod progress;
+mod signals;
+mod watch;
+mod worker;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match worker::as_worker() {
+        Some(code) => code,
+        None => cli::main(),
+    }
+}
