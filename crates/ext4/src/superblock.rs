@@ -9,7 +9,7 @@
 //!   0x270 checksum seed   0x280 orphan file inode   0x3FC crc32c of all before it
 //! ```
 //! Kernel documentation, filesystems/ext4, "Super Block".
-//! Volumes with blocks of another size than 4 KiB are refused: the whole of Goldleaf counts in those.
+//! Volumes with blocks of another size than 4 KiB are refused: all of Goldleaf counts in those.
 
 use goldleaf_block::{BLOCK_SIZE, BlockNo, ByteLen, ByteOffset, ReadBlocks};
 

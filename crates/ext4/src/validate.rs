@@ -1,8 +1,8 @@
 //! Validation: everything on the volume is read and must agree, before a C library may see it.
 //!
 //! 1. The fixed metadata overlaps nothing.
-//! 2. Every inode in use is sound, and its blocks are its own; only blocks of attributes are shared,
-//!    as often as they say.
+//! 2. Every inode in use is sound, and its blocks are its own; only blocks of attributes are
+//!    shared, as often as they say.
 //! 3. From the root, every directory is met once and names only what is in use; every inode has as
 //!    many names as it says.
 //! 4. No block in use is free in its bitmap.

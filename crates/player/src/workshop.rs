@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use goldleaf_block::{
-    ExtentMap, MapBuilder, MapDevice, MapExtent, ReadBlocks, SessionDevice, SessionId,
-    SourceIndex, Target, WriteBlocks,
+    ExtentMap, MapBuilder, MapDevice, MapExtent, ReadBlocks, SessionDevice, SessionId, SourceIndex,
+    Target, WriteBlocks,
 };
 use goldleaf_host::Dir;
 use goldleaf_image::{ImageVersion, VersionRecord, canonical_digest, inspect_disk, seal_disk};
@@ -111,7 +111,7 @@ fn run_bench(
 ) -> Result<SessionEnd, PlayerError> {
     let accel = match options.accel {
         Some(accel) => accel,
-        None => probe(listener)?,
+        None => probe(home, listener)?,
     };
     let (hardware, disk_serial) = hardware(home, &bench.name, MEMORY_MIB, CPUS, options)?;
     let run_dir = run_directory(&bench.dir)?;
@@ -268,11 +268,8 @@ pub fn record_layer(
     goldleaf_image::check_name(name)?;
     let bench = Bench::new(home, &format!("layer-{name}"))?;
     let number = home.images()?.open(image, None)?.record.number;
-    let versions = StackVersions {
-        image: (image.into(), number),
-        apps: Vec::new(),
-        private: BTreeMap::new(),
-    };
+    let versions =
+        StackVersions { image: (image.into(), number), apps: Vec::new(), private: BTreeMap::new() };
     let stack = Stack::open(home, &bench.dir, &versions)?;
     let (composed, _) = compose(home, &bench.dir, &stack, listener)?;
     let session = bench.dir.create_dir("session").map_err(PlayerError::io("recording"))?;

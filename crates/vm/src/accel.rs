@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use goldleaf_host::Clock;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde::{Deserialize, Serialize};
 
@@ -94,10 +95,21 @@ const TRIAL_DISK_BYTES: u64 = 1 << 20;
 
 const NEVER_RAN: &str = "KVM is present, but a trial guest did not run on it";
 
-/// Runs the trial guest on KVM. `timeout` is how long it may take: a KVM that works needs some
-/// tenths of a second, on a busy host a little more; three seconds are a good value.
-pub fn probe(binary: &Path, timeout: Duration) -> Result<Probe, VmError> {
-    run_trial(binary, Accel::Kvm, timeout)
+/// How long the translator may take for the trial: it needs some tenths of a second on a quiet
+/// host, and seconds on a busy one.
+const TRANSLATOR_TIMEOUT: Duration = Duration::from_secs(30);
+/// What KVM may take longer than the translator: both start QEMU, which is most of it.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs the trial guest on the translator and then on KVM. A KVM that is slower is none: where the
+/// host is a virtual machine itself it may run a guest, but instruction by instruction.
+pub fn probe(binary: &Path, clock: &dyn Clock) -> Result<Probe, VmError> {
+    let before = clock.monotonic();
+    if let Probe::Tcg { why } = run_trial(binary, Accel::Tcg, TRANSLATOR_TIMEOUT)? {
+        return Err(VmError::Trial { why });
+    }
+    let took = clock.monotonic().saturating_sub(before);
+    run_trial(binary, Accel::Kvm, took + GRACE)
 }
 
 fn run_trial(binary: &Path, accel: Accel, timeout: Duration) -> Result<Probe, VmError> {
@@ -111,7 +123,11 @@ fn run_trial(binary: &Path, accel: Accel, timeout: Duration) -> Result<Probe, Vm
         Some(status) => refusal(&child.stderr(), &status.to_string()),
         None => {
             child.kill();
-            format!("{NEVER_RAN} (waited {} s)", timeout.as_secs_f32())
+            format!(
+                "KVM is present, but runs a trial guest slower than emulation does (it was not \
+                 done after {:.1} s)",
+                timeout.as_secs_f32()
+            )
         }
     };
     Ok(Probe::Tcg { why })
@@ -181,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_missing_qemu_is_no_reason_for_the_translator() {
-        let error = probe(Path::new("/nonexistent/qemu"), Duration::from_secs(2)).unwrap_err();
+        let clock = goldleaf_host::RealClock::new();
+        let error = probe(Path::new("/nonexistent/qemu"), &clock).unwrap_err();
         assert!(error.to_string().contains("install the package qemu-system-x86"), "{error}");
     }
 

@@ -8,6 +8,12 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VmError {
+    /// Not even the translator ran the trial guest.
+    #[error("QEMU does not run a trial guest: {why}")]
+    Trial {
+        /// Why, one clause.
+        why: String,
+    },
     /// The program is not installed.
     #[error("QEMU is not installed ({binary} was not found): install the package qemu-system-x86")]
     MissingQemu {

@@ -30,17 +30,17 @@ impl Changed {
         inode.filter(|inode| inode.is_live())
     }
 
-    fn old(&self) -> Option<&Inode> {
+    fn was(&self) -> Option<&Inode> {
         Self::live(self.before.as_ref())
     }
 
-    fn new(&self) -> Option<&Inode> {
+    fn is(&self) -> Option<&Inode> {
         Self::live(self.after.as_ref())
     }
 
     /// Whether it is a directory before and after.
     fn is_directory(&self) -> bool {
-        self.old().is_some_and(Inode::is_dir) && self.new().is_some_and(Inode::is_dir)
+        self.was().is_some_and(Inode::is_dir) && self.is().is_some_and(Inode::is_dir)
     }
 }
 
@@ -177,7 +177,7 @@ impl Guided<'_> {
     /// moved are below a name that did.
     fn directories(&mut self, changed: &[Changed]) -> Result<()> {
         for change in changed.iter().filter(|change| change.is_directory()) {
-            let (Some(old), Some(new)) = (change.old(), change.new()) else { continue };
+            let (Some(old), Some(new)) = (change.was(), change.is()) else { continue };
             let path = self.paths[1].of(change.ino)?;
             if self.paths[0].of(change.ino)? != path {
                 continue;
@@ -198,7 +198,7 @@ impl Guided<'_> {
     fn files(&mut self, changed: &[Changed]) -> Result<()> {
         let mut wanted = Vec::new();
         for change in changed {
-            let (Some(old), Some(new)) = (change.old(), change.new()) else { continue };
+            let (Some(old), Some(new)) = (change.was(), change.is()) else { continue };
             if change.is_directory() || self.visitor.compare.inodes(old, new)? == Likeness::Same {
                 continue;
             }
@@ -211,7 +211,7 @@ impl Guided<'_> {
         }
         let first: Vec<InodeNo> = changed
             .iter()
-            .filter(|change| change.new().is_some_and(Inode::is_dir))
+            .filter(|change| change.is().is_some_and(Inode::is_dir))
             .map(|change| change.ino)
             .collect();
         for name in self.search(wanted, &first)? {

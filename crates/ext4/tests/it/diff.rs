@@ -172,17 +172,17 @@ fn sequences(seed: u64, count: usize, args: &[&str]) {
 
 #[test]
 fn random_sequences_default() {
-    sequences(0x9E37_79B9_7F4A_7C15, 80, &[]);
+    sequences(0x9E37_79B9_7F4A_7C15, 60, &[]);
 }
 
 #[test]
 fn random_sequences_small_groups() {
-    sequences(0xD1B5_4A32_D192_ED03, 80, &["-g", "1024", "-N", "2048"]);
+    sequences(0xD1B5_4A32_D192_ED03, 60, &["-g", "1024", "-N", "2048"]);
 }
 
 #[test]
 fn random_sequences_without_checksums() {
-    sequences(0x2545_F491_4F6C_DD1D, 80, &["-O", "^metadata_csum,^64bit", "-J", "size=4"]);
+    sequences(0x2545_F491_4F6C_DD1D, 60, &["-O", "^metadata_csum,^64bit", "-J", "size=4"]);
 }
 
 fn filled() -> (Image, Vec<u8>) {

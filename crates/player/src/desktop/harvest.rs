@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use goldleaf_block::{
-    ExtentMap, MapDevice, ReadBlocks, SessionDevice, SourceIndex,
-};
+use goldleaf_block::{ExtentMap, MapDevice, ReadBlocks, SessionDevice, SourceIndex};
 use goldleaf_host::{File, Progress};
 use goldleaf_layer::merge::Record;
 use goldleaf_layer::{EntryNode, Kind, LayerEditor};
@@ -226,4 +224,3 @@ pub fn records_by_layer(reply: &HarvestReply, dormant: &[Record]) -> BTreeMap<Ki
     }
     by_layer
 }
-

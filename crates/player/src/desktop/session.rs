@@ -12,12 +12,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use goldleaf_block::{SessionDevice, SessionId, WriteBlocks};
 use goldleaf_host::{Dir, Progress};
-use goldleaf_layer::plan::Outcome;
 use goldleaf_layer::classify::Summary;
+use goldleaf_layer::plan::Outcome;
 use goldleaf_vm::{
     Accel, AfterReboot, Forward, Hardware, Mac, Machine, Network, Probe, QEMU_BINARY, SessionEnd,
 };
@@ -35,8 +34,6 @@ use crate::control::{Answer, Request, ask, listen};
 use crate::machine::{MachineNews, MachineSpec, Owner, display, run};
 use crate::{Home, PlayerError};
 
-/// How long the probe of the accelerator may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Panics in a row after which a session is filed and reset instead of continued.
 const PANICS_MAX: u32 = 2;
 
@@ -110,7 +107,7 @@ pub fn start(
     let mut desktop = Desktop::open(home, name)?;
     let accel = match options.accel {
         Some(accel) => accel,
-        None => probe(listener)?,
+        None => probe(home, listener)?,
     };
     let spec = machine(home, &desktop, options, accel)?;
     let requests = listen(&fresh_socket(&spec.run)?)?;
@@ -186,8 +183,8 @@ fn describe_machine(
 }
 
 /// What this machine can run guests with, told to the listener.
-pub fn probe(listener: &dyn Listener) -> Result<Accel, PlayerError> {
-    let probe = goldleaf_vm::probe(QEMU_BINARY.as_ref(), PROBE_TIMEOUT)?;
+pub fn probe(home: &Home, listener: &dyn Listener) -> Result<Accel, PlayerError> {
+    let probe = goldleaf_vm::probe(QEMU_BINARY.as_ref(), home.clock.as_ref())?;
     let said = match &probe {
         Probe::Kvm => "hardware virtualisation (KVM)".to_string(),
         Probe::Tcg { why } => format!("emulation (TCG), which is slow: {why}"),
