@@ -67,6 +67,7 @@ enum Command {
     Reset(commands::reset::Args),
     Rejuvenate(commands::rejuvenate::Args),
     Apps(commands::apps::Args),
+    Gc(commands::gc::Args),
     #[command(subcommand)]
     Rules(commands::rules::Command),
     Doctor(commands::doctor::Args),
@@ -169,6 +170,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Reset(args) => commands::reset::run(app, &args),
         Command::Rejuvenate(args) => commands::rejuvenate::run(app, &args),
         Command::Apps(args) => commands::apps::run(app, &args),
+        Command::Gc(args) => commands::gc::run(app, &args),
         Command::Rules(command) => commands::rules::run(app, command),
         Command::Doctor(args) => commands::doctor::run(app, &args),
         Command::Completions(args) => commands::completions::run(app, &args),

@@ -201,8 +201,9 @@ impl From<ImageError> for Failure {
             ImageError::Refused { reason, cure } => Self::user(reason).hint(cure),
             ImageError::Worker(error) => error.into(),
             ImageError::Block(error) => error.into(),
-            ImageError::Unknown(_) => Self::of(User, &error)
-                .hint("`goldleaf image list` shows the images that there are"),
+            ImageError::Unknown(_) => {
+                Self::of(User, &error).hint("`goldleaf image list` shows the images that there are")
+            }
             ImageError::Exists(_) => Self::of(User, &error)
                 .hint("choose another name, or remove it with `goldleaf image delete`"),
             ImageError::BadName(_) => Self::of(User, &error),

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use goldleaf_block::{ByteLen, MapBuilder};
+use goldleaf_host::{Progress, RealClock};
 use goldleaf_image::{ImageError, inspect_disk};
 use goldleaf_player::Home;
 use goldleaf_vm::{Probe, QEMU_BINARY};
@@ -16,8 +16,6 @@ use crate::cli::App;
 use crate::failure::Failure;
 use crate::output::{printable, size};
 
-/// How long the trial guest may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Length of the disk that the sandbox is tried on, in bytes.
 const TRIAL_DISK_LEN: u64 = 1 << 20;
 /// Below this there is no room to file a session in.
@@ -129,7 +127,7 @@ const TOOLS: &[Tool] = &[
 pub fn run(app: &App, _args: &Args) -> Result<(), Failure> {
     let console = app.console();
     let mut findings = Vec::new();
-    goldleaf_host::Progress::at(&console, "trying the accelerator", 0, 0);
+    console.at("trying the accelerator", 0, 0);
     findings.extend(hypervisor());
     findings.extend(TOOLS.iter().map(look_for));
     match app.open() {
@@ -174,7 +172,7 @@ fn hypervisor() -> Vec<Finding> {
             return vec![Finding::bad("QEMU", Health::Missing, error.to_string(), INSTALL)];
         }
     };
-    let accelerator = match goldleaf_vm::probe(binary, PROBE_TIMEOUT) {
+    let accelerator = match goldleaf_vm::probe(binary, &RealClock::new()) {
         Ok(Probe::Kvm) => Finding::good("accelerator", "KVM runs guests"),
         Ok(Probe::Tcg { why }) => Finding::bad(
             "accelerator",

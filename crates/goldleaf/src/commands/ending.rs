@@ -42,9 +42,7 @@ pub fn check(end: &SessionEnd, consequence: &str) -> Result<(), Failure> {
         SessionEnd::GuestPanic
         | SessionEnd::HostSignal
         | SessionEnd::HostOther(_)
-        | SessionEnd::Died { .. } => {
-            Err(Failure::environment(sentence(end)).hint(consequence))
-        }
+        | SessionEnd::Died { .. } => Err(Failure::environment(sentence(end)).hint(consequence)),
         _ => Ok(()),
     }
 }

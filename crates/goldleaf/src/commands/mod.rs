@@ -6,6 +6,7 @@ pub mod completions;
 pub mod desktop;
 pub mod doctor;
 mod ending;
+pub mod gc;
 pub mod history;
 pub mod image;
 pub mod layer;

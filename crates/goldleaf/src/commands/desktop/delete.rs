@@ -54,7 +54,10 @@ fn confirm(name: &str, held: u64) -> Result<(), Failure> {
         return Err(Failure::user(format!("desktop `{name}` is not deleted without being asked"))
             .hint("say `--yes` where nobody can be asked"));
     }
-    eprint!("Delete desktop `{name}` with {} of its user's? There is no way back. [y/N] ", size(held));
+    eprint!(
+        "Delete desktop `{name}` with {} of its user's? There is no way back. [y/N] ",
+        size(held)
+    );
     let mut answer = String::new();
     std::io::stderr()
         .flush()

@@ -4,11 +4,9 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use goldleaf_image::create::{
-    Account, Kernel, Password, Recipe, Step, Suite, create_debian,
-};
-use goldleaf_image::{ImageError, ImportOptions, Imported, check_name, import};
 use goldleaf_host::{Dir, Progress};
+use goldleaf_image::create::{Account, Kernel, Password, Recipe, Step, Suite, create_debian};
+use goldleaf_image::{ImageError, ImportOptions, Imported, check_name, import};
 use goldleaf_player::Home;
 
 use crate::cli::App;

@@ -20,8 +20,11 @@ pub struct Args {
 
 pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let home = app.open()?;
-    let deletion =
-        if args.dry_run { images::plan(&home, &args.name)? } else { images::delete(&home, &args.name)? };
+    let deletion = if args.dry_run {
+        images::plan(&home, &args.name)?
+    } else {
+        images::delete(&home, &args.name)?
+    };
     app.answer(&deletion, || {
         let verb = if args.dry_run { "would delete" } else { "deleted" };
         let versions = counted(deletion.versions, "version", "versions");

@@ -61,7 +61,8 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         let _ = livepc::delete(&home, &args.name);
         return Err(error.into());
     }
-    let value = serde_json::json!({ "livepc": made, "desktop": (!args.no_desktop).then_some(&args.name) });
+    let value =
+        serde_json::json!({ "livepc": made, "desktop": (!args.no_desktop).then_some(&args.name) });
     app.answer(&value, || match args.no_desktop {
         true => format!("LivePC {} is made", args.name),
         false => {
