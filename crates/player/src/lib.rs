@@ -13,6 +13,7 @@ pub mod control;
 pub mod desktop;
 mod error;
 mod home;
+pub mod images;
 pub mod livepc;
 pub mod machine;
 pub mod workshop;

@@ -38,7 +38,7 @@ pub use session::{
 };
 pub use stack::{Handing, Source, Stack, StackVersions, StoreName, volumes};
 pub use upkeep::{
-    AppsPackage, HistoryLine, Rejuvenated, ResetItem, apps, history, rejuvenate, remove_package,
+    AppsPackage, HistoryLine, Rejuvenated, ResetItem, Status, apps, history, rejuvenate, remove_package,
     reset, rollback, status,
 };
 
