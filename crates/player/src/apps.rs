@@ -1,4 +1,5 @@
-//! Apps layers: what IT delivers. Their content is in the public store; a record names the versions.
+//! Apps layers: what IT delivers. Their content is in the public store; a record names the
+//! versions.
 
 use std::sync::Arc;
 

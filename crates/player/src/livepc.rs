@@ -1,4 +1,5 @@
-//! LivePCs: what is published and subscribed to. An image, an order of apps layers, rules, hardware.
+//! LivePCs: what is published and subscribed to. An image, an order of apps layers, rules,
+//! hardware.
 
 use std::sync::Arc;
 

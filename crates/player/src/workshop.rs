@@ -1,4 +1,5 @@
-//! The workshop: where an author changes golden images and records apps layers, in the guest itself.
+//! The workshop: where an author changes golden images and records apps layers, in the guest
+//! itself.
 //!
 //! Both boot a writable session that reboots like a real machine. When the guest powers off, an
 //! edit becomes the image's next version, and a recording becomes a version of an apps layer.
