@@ -77,7 +77,7 @@ impl Bench {
         assert_eq!(errors.len(), 1, "one clear sentence: {text}");
         assert!(output.stdout.is_empty(), "{args:?} prints its failure on standard error");
 
-        let output = self.run(&[args, &["--json"]].concat());
+        let output = self.run(&[&["--json"], args].concat());
         assert_eq!(output.status.code(), Some(code), "{args:?} with --json");
         assert!(output.stdout.is_empty(), "{args:?} with --json");
         let told: Value = serde_json::from_slice(&output.stderr).expect("JSON on standard error");
