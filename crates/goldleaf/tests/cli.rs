@@ -217,7 +217,7 @@ fn every_command_has_help() {
         let missing = text.lines().filter(|line| line.trim_start().starts_with("--"));
         let missing: Vec<&str> = missing.filter(|line| line.ends_with(['>', ']'])).collect();
         let described = |line: &&str| text.contains(&format!("{line}\n          "));
-        assert!(missing.iter().all(|line| described(line)), "{command}: {missing:?}");
+        assert!(missing.iter().all(described), "{command}: {missing:?}");
     }
     assert!(!bench.home().exists(), "help touches nothing");
 }
