@@ -8,6 +8,7 @@
 //! ```
 
 pub mod apps;
+pub mod bring;
 pub mod collect;
 pub mod control;
 pub mod desktop;

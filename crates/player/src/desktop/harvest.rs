@@ -192,6 +192,11 @@ impl<'a> Lookup<'a> {
         let mut facts = PathFacts::default();
         for (&kind, layer) in &mut self.private {
             if let Some(entry) = layer.get(path)? {
+                // What identity whites out (the seed of random numbers that clones would share)
+                // stays so, whatever the guest makes there.
+                if kind == Kind::Identity && entry.node == EntryNode::Whiteout {
+                    continue;
+                }
                 facts.existing = Some(kind);
                 facts.package = entry.package.clone();
             }

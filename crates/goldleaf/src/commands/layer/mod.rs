@@ -1,5 +1,6 @@
 //! `goldleaf layer`: apps layers.
 
+mod add;
 mod delete;
 mod list;
 mod record;
@@ -13,6 +14,7 @@ use crate::failure::Failure;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Record(record::Args),
+    Add(add::Args),
     List(list::Args),
     Delete(delete::Args),
 }
@@ -21,6 +23,7 @@ pub enum Command {
 pub fn run(app: &App, command: Command) -> Result<(), Failure> {
     match command {
         Command::Record(args) => record::run(app, &args),
+        Command::Add(args) => add::run(app, &args),
         Command::List(args) => list::run(app, &args),
         Command::Delete(args) => delete::run(app, &args),
     }
