@@ -47,13 +47,17 @@ pub fn delete(home: &Home, name: &str) -> Result<Deletion, PlayerError> {
 }
 
 fn check_unused(home: &Home, name: &str) -> Result<(), PlayerError> {
+    let desktops = crate::desktop::list(home)?;
     let livepcs = crate::livepc::list(home)?;
     let Some(livepc) = livepcs.iter().find(|livepc| livepc.image == name) else { return Ok(()) };
-    let desktops = crate::desktop::list(home)?;
-    let mut detail = format!("LivePC `{}` is made from it", livepc.name);
-    if let Some(desktop) = desktops.iter().find(|desktop| desktop.livepc == livepc.name) {
-        detail += &format!(", and desktop `{}` is an instance of that", desktop.name);
-    }
+    let instance = desktops.iter().find(|desktop| desktop.livepc == livepc.name);
+    let detail = match instance {
+        Some(desktop) => format!(
+            "LivePC `{}` is made from it, and desktop `{}` is an instance of that",
+            livepc.name, desktop.name
+        ),
+        None => format!("LivePC `{}` is made from it", livepc.name),
+    };
     Err(busy(name, detail))
 }
 
