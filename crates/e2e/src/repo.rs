@@ -65,6 +65,9 @@ impl Package {
             let file = root.join(path.trim_start_matches('/'));
             fs::create_dir_all(file.parent().unwrap_or(&root))?;
             fs::write(&file, content)?;
+            if content.starts_with("#!") {
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+            }
         }
         let deb = into.join(format!("{}_{}_all.deb", self.name, self.version));
         let mut command = Command::new("dpkg-deb");
