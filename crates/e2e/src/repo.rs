@@ -42,6 +42,12 @@ impl Package {
         self
     }
 
+    /// The same with a script that runs after the installation.
+    pub fn with_postinst(mut self, script: &str) -> Self {
+        self.postinst = script.to_owned();
+        self
+    }
+
     /// Builds the package into a directory.
     pub fn build(&self, into: &Path) -> Result<PathBuf, HarnessError> {
         let tree = tempfile::tempdir()?;

@@ -166,7 +166,7 @@ impl Guest {
 
     /// Puts a file of the host's into the guest.
     pub fn upload(&mut self, file: &Path, to: &str) -> Result<(), HarnessError> {
-        self.voice.guest(&format!("# {to} arrives, as a download would"));
+        self.voice.tell(&format!("  ({to} arrives in the guest, as a download would)"));
         self.console.upload(to, &std::fs::read(file)?)
     }
 

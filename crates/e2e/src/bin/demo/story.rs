@@ -10,8 +10,8 @@ use crate::program::Goldleaf;
 use crate::stage::{Voice, fresh_home, program, shown};
 
 /// The desktop of the story.
-const DESKTOP: &str = "anns";
-const DESKTOP_DIR: &str = "desktops/anns";
+const DESKTOP: &str = "work";
+const DESKTOP_DIR: &str = "desktops/work";
 const IMAGE: &str = "debian";
 const WORKSHOP_DIR: &str = "workshop/image-debian";
 
@@ -45,7 +45,12 @@ impl Packages {
         let dir = tempfile::tempdir()?;
         let notes = Package::new("notes", "1.0")
             .with_file("/usr/bin/notes", "#!/bin/sh\ncat ~/Documents/*.txt\n")
-            .with_file("/etc/notes.conf", "colour = green\n");
+            .with_file("/etc/notes.conf", "colour = green\n")
+            .with_postinst(
+                "useradd --system --no-create-home notesd\n\
+                 install -d -o notesd -m 750 /var/lib/notes\n\
+                 echo index >/var/lib/notes/index\nchown notesd: /var/lib/notes/index",
+            );
         let fix = Package::new("security-fix", "2.0")
             .with_file("/usr/share/security-fix/level", "patched\n");
         let (notes, fix) = (notes.build(dir.path())?, fix.build(dir.path())?);
@@ -75,7 +80,7 @@ fn first_session(goldleaf: &Goldleaf, packages: &Packages) -> Result<(), Harness
     guest.types("sha256sum /home/ann/Documents/photo.jpg >/home/ann/Documents/photo.sum")?;
     guest.upload(&packages.notes, "/root/notes.deb")?;
     guest.types("dpkg -i /root/notes.deb && rm /root/notes.deb")?;
-    guest.types("sed -i s/green/blue/ /etc/notes.conf")?;
+    guest.types("sed -i s/green/blue/ /etc/notes.conf; id -u notesd")?;
     voice.tell("Now root runs something that it should not have run:");
     guest.types("rm -r /usr/share/zoneinfo /usr/bin/apt-get /usr/lib/apt")?;
     guest.types("printf '#!/bin/sh\\necho You have been had\\n' >/usr/bin/uname; uname")?;
@@ -102,6 +107,10 @@ const ANNS: &[(&str, &str)] = &[
     ),
     ("they are still hers", "test \"$(stat -c %U /home/ann/Documents/photo.jpg)\" = ann"),
     ("the package that she installed works", "su - ann -c notes | grep -qx 'Dear diary'"),
+    (
+        "the package's own data belongs to the package's own account",
+        "test \"$(stat -c %U:%G /var/lib/notes/index)\" = notesd:notesd",
+    ),
     ("its configuration is as she edited it", "grep -qx 'colour = blue' /etc/notes.conf"),
     ("dpkg knows it, and finds nothing amiss", "dpkg -s notes && test -z \"$(dpkg --audit)\""),
 ];
@@ -129,7 +138,8 @@ fn patch(goldleaf: &Goldleaf, packages: &Packages) -> Result<(), HarnessError> {
     guest.check("nothing of Ann's is in it", "test ! -e /home/ann")?;
     guest.upload(&packages.fix, "/root/fix.deb")?;
     guest.types("dpkg -i /root/fix.deb && rm /root/fix.deb")?;
-    guest.types("useradd --system --no-create-home watchdog")?;
+    guest.types("useradd --system --no-create-home watchdog; id -u watchdog")?;
+    guest.types("rm -f /root/.bash_history")?;
     guest.power_off()
 }
 
@@ -138,7 +148,11 @@ fn third_session(goldleaf: &Goldleaf) -> Result<(), HarnessError> {
     let mut guest = goldleaf.start(&["start", DESKTOP, "--headless"], DESKTOP_DIR)?;
     let patched = "grep -qx patched /usr/share/security-fix/level && dpkg -s security-fix";
     guest.check("the patch is there", patched)?;
-    guest.check("so is the account that it needs", "id watchdog")?;
+    guest.check(
+        "so is its account, and no other has its number",
+        "id watchdog && test \"$(id -u watchdog)\" != \"$(id -u notesd)\"",
+    )?;
+    guest.types("id -u watchdog; id -u notesd")?;
     for (claim, command) in ANNS {
         guest.check(claim, command)?;
     }
