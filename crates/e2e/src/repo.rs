@@ -219,7 +219,7 @@ fn answer(root: &Path, mut stream: &TcpStream) -> io::Result<()> {
     let request = lines.next().transpose()?.unwrap_or_default();
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     let path = request.split(' ').nth(1).unwrap_or("");
-    let name = path.rsplit('/').next().unwrap_or("").replace("%3a", ":");
+    let name = unescape(path.rsplit('/').next().unwrap_or(""));
     let (status, body) = match fs::read(root.join(&name)) {
         Ok(body) if !name.is_empty() => ("200 OK", body),
         _ => ("404 Not Found", Vec::new()),
@@ -227,6 +227,18 @@ fn answer(root: &Path, mut stream: &TcpStream) -> io::Result<()> {
     let len = body.len();
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n")?;
     stream.write_all(&body)
+}
+
+/// RFC 3986, section 2.1.
+fn unescape(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut plain = parts.next().unwrap_or("").to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2).unwrap_or(("", part));
+        plain.extend(u8::from_str_radix(code, 16).ok().map(char::from));
+        plain.push_str(rest);
+    }
+    plain
 }
 
 #[cfg(test)]
