@@ -1,4 +1,5 @@
-//! The house style as a test: sizes, banned calls and their replacements, directions between crates.
+//! The house style as a test: sizes, banned calls and their replacements, directions between
+//! crates.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -95,7 +96,9 @@ fn files_lines_and_words() {
             problems.push(format!("{}: {lines} lines", path.display()));
         }
         for (number, line) in (1..).zip(text.lines()) {
-            if line.chars().count() > COLUMNS_MAX {
+            // A row of a table in a comment cannot be wrapped.
+            let row = line.trim_start().starts_with("//! |");
+            if line.chars().count() > COLUMNS_MAX && !row {
                 problems.push(format!("{}:{number}: longer than 100 columns", path.display()));
             }
             // Spelled in two halves, so that this file passes its own test.

@@ -15,9 +15,7 @@ use goldleaf_block::{
     SourceIndex, Target,
 };
 use goldleaf_host::{Clock, Dir, File, Progress};
-use goldleaf_worker::protocol::{
-    DiskReport, DiskSpec, SealReport, SealTask, Task, VolumeSpec,
-};
+use goldleaf_worker::protocol::{DiskReport, DiskSpec, SealReport, SealTask, Task, VolumeSpec};
 use goldleaf_worker::{Launcher, Scale};
 use serde::{Deserialize, Serialize};
 
@@ -268,10 +266,9 @@ pub fn inspect_disk(
     let (report, _) = worker.finish::<DiskReport>()?;
     match report.problems.first() {
         None => Ok(report),
-        Some(first) => Err(ImageError::Refused {
-            reason: first.reason.clone(),
-            cure: first.cure.clone(),
-        }),
+        Some(first) => {
+            Err(ImageError::Refused { reason: first.reason.clone(), cure: first.cure.clone() })
+        }
     }
 }
 

@@ -127,12 +127,8 @@ fn restrict(ruleset: RulesetCreated) -> Result<(), JailError> {
 
 fn not_executable() -> Result<SeccompRule, JailError> {
     let executable = libc::PROT_EXEC as u64;
-    let condition = SeccompCondition::new(
-        2,
-        SeccompCmpArgLen::Dword,
-        SeccompCmpOp::MaskedEq(executable),
-        0,
-    );
+    let condition =
+        SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0);
     SeccompRule::new(vec![condition.map_err(unenforced)?]).map_err(unenforced)
 }
 

@@ -32,7 +32,9 @@ pub enum JailError {
     #[error("starting a sandboxed process: {0}")]
     Spawn(#[from] std::io::Error),
     /// The kernel does not enforce a part of the sandbox.
-    #[error("this kernel cannot confine the worker ({0}); Linux 5.13 or newer with Landlock and seccomp is needed")]
+    #[error(
+        "this kernel cannot confine the worker ({0}); Linux 5.13 or newer with Landlock and seccomp is needed"
+    )]
     Unenforced(String),
 }
 

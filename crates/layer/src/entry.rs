@@ -112,6 +112,10 @@ pub struct Content {
 
 /// What an entry makes of its path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "whiteouts are few, and a box would cost every other entry an allocation"
+)]
 pub enum EntryNode {
     /// The path is gone, with everything that lower layers have below it.
     Whiteout,

@@ -1,4 +1,5 @@
-//! Apps layers: what IT delivers. Their content is in the public store; a record names the versions.
+//! Apps layers: what IT delivers. Their content is in the public store; a record names the
+//! versions.
 
 use std::sync::Arc;
 
@@ -115,8 +116,8 @@ pub fn add_version(
     Ok(record)
 }
 
-/// Removes an apps layer that no LivePC names. Its content goes at the next collection.
-pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
+/// Refuses, naming it, when a LivePC has a layer.
+pub fn check_unused(home: &Home, name: &str) -> Result<(), PlayerError> {
     get(home, name)?;
     for livepc in crate::livepc::list(home)? {
         if livepc.layers.iter().any(|layer| layer == name) {
@@ -124,6 +125,12 @@ pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
             return Err(PlayerError::Busy { kind: "layer", name: name.into(), detail });
         }
     }
+    Ok(())
+}
+
+/// Removes an apps layer that no LivePC names. Its content goes at the next collection.
+pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
+    check_unused(home, name)?;
     let dir = dir(home)?;
     let own = dir.dir(name).map_err(PlayerError::io("removing a layer"))?;
     own.remove("layer.json").map_err(PlayerError::io("removing a layer"))?;

@@ -18,7 +18,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use goldleaf_host::{Clock, Dir, Entropy, RealClock, RealDir, RealEntropy, read_file, replace_file};
+use goldleaf_host::{
+    Clock, Dir, Entropy, RealClock, RealDir, RealEntropy, read_file, replace_file,
+};
 use goldleaf_image::Images;
 use goldleaf_store::Store;
 use goldleaf_worker::Launcher;

@@ -8,10 +8,13 @@
 //! ```
 
 pub mod apps;
+pub mod bring;
+pub mod collect;
 pub mod control;
 pub mod desktop;
 mod error;
 mod home;
+pub mod images;
 pub mod livepc;
 pub mod machine;
 pub mod workshop;

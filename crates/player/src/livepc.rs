@@ -1,4 +1,5 @@
-//! LivePCs: what is published and subscribed to. An image, an order of apps layers, rules, hardware.
+//! LivePCs: what is published and subscribed to. An image, an order of apps layers, rules,
+//! hardware.
 
 use std::sync::Arc;
 
@@ -127,8 +128,8 @@ pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
     Ok(record)
 }
 
-/// Removes a LivePC that no desktop is an instance of.
-pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
+/// Refuses, naming it, when a desktop is an instance of a LivePC.
+pub fn check_unused(home: &Home, name: &str) -> Result<(), PlayerError> {
     get(home, name)?;
     for desktop in crate::desktop::list(home)? {
         if desktop.livepc == name {
@@ -136,6 +137,12 @@ pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
             return Err(PlayerError::Busy { kind: "LivePC", name: name.into(), detail });
         }
     }
+    Ok(())
+}
+
+/// Removes a LivePC that no desktop is an instance of.
+pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
+    check_unused(home, name)?;
     let dir = dir(home)?;
     let own = dir.dir(name).map_err(PlayerError::io("removing a LivePC"))?;
     own.remove("livepc.json").map_err(PlayerError::io("removing a LivePC"))?;

@@ -1,4 +1,5 @@
-//! The workshop: where an author changes golden images and records apps layers, in the guest itself.
+//! The workshop: where an author changes golden images and records apps layers, in the guest
+//! itself.
 //!
 //! Both boot a writable session that reboots like a real machine. When the guest powers off, an
 //! edit becomes the image's next version, and a recording becomes a version of an apps layer.
@@ -7,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use goldleaf_block::{
-    ExtentMap, MapBuilder, MapDevice, MapExtent, ReadBlocks, SessionDevice, SessionId,
-    SourceIndex, Target, WriteBlocks,
+    ExtentMap, MapBuilder, MapDevice, MapExtent, ReadBlocks, SessionDevice, SessionId, SourceIndex,
+    Target, WriteBlocks,
 };
 use goldleaf_host::Dir;
 use goldleaf_image::{ImageVersion, VersionRecord, canonical_digest, inspect_disk, seal_disk};
@@ -268,11 +269,8 @@ pub fn record_layer(
     goldleaf_image::check_name(name)?;
     let bench = Bench::new(home, &format!("layer-{name}"))?;
     let number = home.images()?.open(image, None)?.record.number;
-    let versions = StackVersions {
-        image: (image.into(), number),
-        apps: Vec::new(),
-        private: BTreeMap::new(),
-    };
+    let versions =
+        StackVersions { image: (image.into(), number), apps: Vec::new(), private: BTreeMap::new() };
     let stack = Stack::open(home, &bench.dir, &versions)?;
     let (composed, _) = compose(home, &bench.dir, &stack, listener)?;
     let session = bench.dir.create_dir("session").map_err(PlayerError::io("recording"))?;

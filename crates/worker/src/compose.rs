@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use goldleaf_block::MapExtent;
 use goldleaf_layer::merge::dpkg::{InstallState, PackageName, packages};
 use goldleaf_layer::merge::{FileSet, Record};
-use goldleaf_layer::plan::{ComposeFacts, Conffile, PackageState, Planner, PlannedOp, StackItem};
+use goldleaf_layer::plan::{ComposeFacts, Conffile, PackageState, PlannedOp, Planner, StackItem};
 use goldleaf_layer::rules::{RuleFile, RuleSet};
 use goldleaf_layer::{Digest, Entry, Kind};
 use goldleaf_tree::GuestPath;
@@ -81,11 +81,7 @@ struct StackFacts {
 }
 
 impl StackFacts {
-    fn new(
-        merged: &Merged,
-        apps: &[Vec<Record>],
-        user: &[Record],
-    ) -> Result<Self, WorkerError> {
+    fn new(merged: &Merged, apps: &[Vec<Record>], user: &[Record]) -> Result<Self, WorkerError> {
         let rules = RuleFile::debian().map_err(refused)?;
         let rules = RuleSet::compile(&[rules], &[]).map_err(refused)?;
         let superseded = |below: &FileSet, records: &[Record]| {

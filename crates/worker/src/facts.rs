@@ -32,11 +32,7 @@ pub struct Packages {
 
 impl Packages {
     /// From the databases below and after, and the tree after.
-    pub fn read(
-        below: &FileSet,
-        after: &FileSet,
-        tree: &dyn FileTree,
-    ) -> Result<Self, TreeError> {
+    pub fn read(below: &FileSet, after: &FileSet, tree: &dyn FileTree) -> Result<Self, TreeError> {
         let mut all = Self {
             user: BTreeMap::new(),
             owners: HashMap::new(),
@@ -111,11 +107,7 @@ impl Packages {
 }
 
 /// A file of `/var/lib/dpkg/info`, under the name with or without the architecture.
-fn info(
-    tree: &dyn FileTree,
-    name: &PackageName,
-    kind: &str,
-) -> Result<Option<Vec<u8>>, TreeError> {
+fn info(tree: &dyn FileTree, name: &PackageName, kind: &str) -> Result<Option<Vec<u8>>, TreeError> {
     for file in [format!("{}:{}.{kind}", name.name, name.arch), format!("{}.{kind}", name.name)] {
         let Ok(path) = GuestPath::parse(format!("/var/lib/dpkg/info/{file}")) else { continue };
         if let Some(id) = resolve(tree, &path)? {

@@ -33,9 +33,34 @@ pub struct Mount {
 /// Types that hold nothing on this disk, or nothing that layers would keep: a FAT boot partition
 /// and swap are reset at every start.
 const WITHOUT_LAYERS: &[&str] = &[
-    "swap", "vfat", "msdos", "tmpfs", "proc", "sysfs", "devpts", "devtmpfs", "debugfs", "cgroup",
-    "cgroup2", "securityfs", "configfs", "hugetlbfs", "mqueue", "fuse", "nfs", "nfs4", "cifs",
-    "sshfs", "fuse.sshfs", "9p", "virtiofs", "iso9660", "udf", "squashfs", "overlay", "none",
+    "swap",
+    "vfat",
+    "msdos",
+    "tmpfs",
+    "proc",
+    "sysfs",
+    "devpts",
+    "devtmpfs",
+    "debugfs",
+    "cgroup",
+    "cgroup2",
+    "securityfs",
+    "configfs",
+    "hugetlbfs",
+    "mqueue",
+    "fuse",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "sshfs",
+    "fuse.sshfs",
+    "9p",
+    "virtiofs",
+    "iso9660",
+    "udf",
+    "squashfs",
+    "overlay",
+    "none",
     "bind",
 ];
 
@@ -71,7 +96,8 @@ fn device_name(text: &str) -> DeviceName {
             _ => DeviceName::Other(text.into()),
         };
     }
-    let by = |directory: &str| text.strip_prefix("/dev/disk/").and_then(|t| t.strip_prefix(directory));
+    let by =
+        |directory: &str| text.strip_prefix("/dev/disk/").and_then(|t| t.strip_prefix(directory));
     if let Some(uuid) = by("by-uuid/") {
         return DeviceName::Uuid(uuid.to_lowercase());
     }
@@ -101,9 +127,10 @@ fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|_| first == b'\\').and_then(|digits| {
-            u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
-        });
+        let octal = tail
+            .get(..3)
+            .filter(|_| first == b'\\')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         match octal {
             Some(byte) => {
                 bytes.push(byte);

@@ -24,9 +24,7 @@ use crate::channel::BATCH;
 use crate::facts::{GuestFacts, Packages};
 use crate::merging::{owned, shared_files};
 use crate::mounted::MountedTree;
-use crate::protocol::{
-    DiskRun, Fate, HarvestMode, HarvestReply, HarvestTask, Item, PathFacts,
-};
+use crate::protocol::{DiskRun, Fate, HarvestMode, HarvestReply, HarvestTask, Item, PathFacts};
 use crate::serve::{Handed, refused};
 use crate::volumes::{Journal, Volumes, on_disk, within};
 use crate::{Channel, WorkerError};
@@ -91,11 +89,7 @@ struct Found {
 }
 
 /// The changes of all volumes, with paths and node ids as the guest's whole tree has them.
-fn diff(
-    before: &Volumes,
-    after: &Volumes,
-    task: &HarvestTask,
-) -> Result<Found, WorkerError> {
+fn diff(before: &Volumes, after: &Volumes, task: &HarvestTask) -> Result<Found, WorkerError> {
     let mut found = Found { changes: Vec::new(), explained: true, replayed: 0 };
     for (index, spec) in task.volumes.iter().enumerate() {
         let (_, old) = &before.tree.volumes()[index];

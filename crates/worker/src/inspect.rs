@@ -11,9 +11,7 @@ use goldleaf_tree::{FileTree, GuestPath, read_whole, resolve};
 
 use crate::WorkerError;
 use crate::fstab::{self, DeviceName, Mount};
-use crate::protocol::{
-    DiskReport, DiskSpec, GrowTask, GrownTable, Problem, ReadTask, VolumeSpec,
-};
+use crate::protocol::{DiskReport, DiskSpec, GrowTask, GrownTable, Problem, ReadTask, VolumeSpec};
 use crate::serve::{Handed, refused};
 use crate::volumes::{Journal, Volumes};
 
@@ -47,7 +45,11 @@ struct Part {
 }
 
 enum Content {
-    Ext4 { uuid: String, label: String, volume: Arc<Volume> },
+    Ext4 {
+        uuid: String,
+        label: String,
+        volume: Arc<Volume>,
+    },
     /// Something that cannot be a volume of an image: why.
     Not(Refusal),
 }
@@ -172,10 +174,9 @@ fn explain_no_root(report: &mut DiskReport, parts: &[Part]) {
     for part in parts {
         let Content::Not(refusal) = &part.content else { continue };
         if let Some(cure) = cure(refusal) {
-            report.problems.push(Problem {
-                reason: format!("{}: {refusal}", place(part)),
-                cure: cure.into(),
-            });
+            report
+                .problems
+                .push(Problem { reason: format!("{}: {refusal}", place(part)), cure: cure.into() });
         }
     }
     if report.problems.len() == before {

@@ -58,9 +58,10 @@ impl<T: FileTree> MountedTree<T> {
 
     fn inner(&self, id: NodeId) -> Result<(&T, NodeId), TreeError> {
         let index = Self::volume_of(id);
-        let (_, volume) = self.volumes.get(index).ok_or_else(|| {
-            TreeError::Limit(format!("node {} is on no volume", id.0))
-        })?;
+        let (_, volume) = self
+            .volumes
+            .get(index)
+            .ok_or_else(|| TreeError::Limit(format!("node {} is on no volume", id.0)))?;
         Ok((volume, NodeId(id.0 & ((1 << VOLUME_SHIFT) - 1))))
     }
 

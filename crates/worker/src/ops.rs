@@ -188,10 +188,7 @@ impl<'a> Emitter<'a> {
             let composed = composer.finish().map_err(refused)?;
             let start = first_block(&self.volumes.specs[index]);
             self.extents.extend(composed.extents.into_iter().map(|extent| MapExtent {
-                range: BlockRange::new(
-                    BlockNo(extent.range.start.0 + start.0),
-                    extent.range.count,
-                ),
+                range: BlockRange::new(BlockNo(extent.range.start.0 + start.0), extent.range.count),
                 ..extent
             }));
             self.slots += composed.slots_used;

@@ -11,8 +11,8 @@
 //! ```
 
 use goldleaf_block::{BlockNo, BlockRange, ByteLen, ByteOffset, ExtentMap, MapExtent, SourceIndex};
-use goldleaf_layer::merge::{FileState, Note, Record};
 use goldleaf_layer::classify::Summary;
+use goldleaf_layer::merge::{FileState, Note, Record};
 use goldleaf_layer::plan::Report;
 use goldleaf_layer::{Entry, Kind};
 use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
@@ -254,6 +254,7 @@ pub struct DiskRun {
 
 /// What is to be done about one changed path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "most items of a batch are kept")]
 pub enum Fate {
     /// The layer gets this entry.
     Keep {

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ByteOffset, ReadBlocks};
+use goldleaf_block::{
+    BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ByteOffset, ReadBlocks,
+};
 use goldleaf_block::{MapDevice, PartitionView, read_partitions};
 use goldleaf_ext4::{Foreign, Limits, Volume, canonical, gate, identify, validate};
 
@@ -22,13 +24,18 @@ pub fn seal(handed: &Handed, task: &SealTask) -> Result<SealReport, WorkerError>
         gate(device.as_ref()).map_err(refused)?;
         let volume = Volume::open(device).map_err(refused)?;
         let summary = validate(&volume, Limits::default()).map_err(|error| {
-            refused(format!("the volume at /{}: {error}", String::from_utf8_lossy(spec.mount.as_bytes())))
+            refused(format!(
+                "the volume at /{}: {error}",
+                String::from_utf8_lossy(spec.mount.as_bytes())
+            ))
         })?;
         files += summary.files + summary.directories + summary.symlinks + summary.special;
         let ranges = canonical(&volume).map_err(refused)?.zeroes;
-        zeroes.extend(ranges.into_iter().map(|range| {
-            BlockRange::new(on_disk(spec, range.start.0), range.count)
-        }));
+        zeroes.extend(
+            ranges
+                .into_iter()
+                .map(|range| BlockRange::new(on_disk(spec, range.start.0), range.count)),
+        );
     }
     zeroes.extend(swap_bodies(&disk)?);
     zeroes.sort_unstable();

@@ -14,8 +14,7 @@ use crate::{Launcher, WorkerError};
 /// Where system programs are; the environment of a jailed process is empty.
 const PLACES: &[&str] = &["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 /// Bounds on a tool: resizing a file system of a terabyte needs some hundreds of megabytes.
-const LIMITS: Limits =
-    Limits { memory_bytes: 2 << 30, cpu_secs: 600, file_bytes: 1 << 50 };
+const LIMITS: Limits = Limits { memory_bytes: 2 << 30, cpu_secs: 600, file_bytes: 1 << 50 };
 
 impl Launcher {
     /// Runs a program of the system's on files that it finds as `/proc/self/fd/3` and so on. It can
@@ -37,7 +36,10 @@ impl Launcher {
         if ended.status.success() {
             return Ok(());
         }
-        Err(WorkerError::Died { how: format!("{name}: {}", ended.describe()), stderr: ended.stderr })
+        Err(WorkerError::Died {
+            how: format!("{name}: {}", ended.describe()),
+            stderr: ended.stderr,
+        })
     }
 }
 

@@ -10,8 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use goldleaf_block::{
-    BLOCK_SIZE, BlockNo, ExtentMap, FileBlocks, MapDevice, MapExtent, ReadBlocks,
-    SourceIndex,
+    BLOCK_SIZE, BlockNo, ExtentMap, FileBlocks, MapDevice, MapExtent, ReadBlocks, SourceIndex,
 };
 use goldleaf_host::{Dir, File, Progress, read_file};
 use goldleaf_layer::merge::{FileState, Note, Record};
@@ -19,7 +18,9 @@ use goldleaf_layer::plan::Report;
 use goldleaf_layer::{Content, Digest, Entry, EntryNode, walk_stack};
 use goldleaf_store::PackId;
 use goldleaf_tree::{GuestPath, Timestamp};
-use goldleaf_worker::protocol::{ComposeReply, ComposeTask, SourceRun, StackEntry, StackLayer, Task};
+use goldleaf_worker::protocol::{
+    ComposeReply, ComposeTask, SourceRun, StackEntry, StackLayer, Task,
+};
 use goldleaf_worker::{BATCH, Scale, WorkerUsage};
 use serde::{Deserialize, Serialize};
 
@@ -95,11 +96,7 @@ pub fn compose(
 }
 
 /// A composed disk from the cache.
-fn open(
-    cache: &Arc<dyn Dir>,
-    stack: &Stack,
-    key: Digest,
-) -> Result<Option<Composed>, PlayerError> {
+fn open(cache: &Arc<dyn Dir>, stack: &Stack, key: Digest) -> Result<Option<Composed>, PlayerError> {
     let dir = match cache.dir(&key.to_string()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(PlayerError::io("opening a composed disk"))?,
@@ -125,6 +122,22 @@ fn open(
     Ok(Some(parts.into_composed(key, map, facts)))
 }
 
+/// The packs that a desktop's composed disks map blocks of. A composed disk that cannot be read
+/// pins nothing: it is made again before it is used.
+pub fn pinned_packs(desktop: &Arc<dyn Dir>) -> Result<Vec<(StoreName, Digest)>, PlayerError> {
+    let what = || PlayerError::io("reading composed disks");
+    let cache = desktop.create_dir("composed").map_err(what())?;
+    let mut packs = Vec::new();
+    for item in cache.list().map_err(what())?.iter().filter(|item| item.is_dir) {
+        let dir = cache.dir(&item.name).map_err(what())?;
+        let facts = read_file(dir.as_ref(), "facts", MAP_LIMIT).ok();
+        if let Some(facts) = facts.and_then(|bytes| decode_facts(&bytes).ok()) {
+            packs.extend(facts.packs);
+        }
+    }
+    Ok(packs)
+}
+
 /// Files, devices and kinds of the sources of a composed disk.
 struct Parts {
     files: Vec<Arc<dyn File>>,
@@ -143,7 +156,11 @@ impl Parts {
             devices: stack.image.sources()?,
             sources: vec![Source::Image; stack.image.files.len()],
         };
-        parts.push(metadata.clone(), Arc::new(FileBlocks::new(metadata.clone())?), Source::Metadata);
+        parts.push(
+            metadata.clone(),
+            Arc::new(FileBlocks::new(metadata.clone())?),
+            Source::Metadata,
+        );
         for &(store, no) in packs.list() {
             let (device, file) = open_pack(stack, store, no)?;
             parts.push(file, device, Source::Pack(store, no));

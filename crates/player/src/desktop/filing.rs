@@ -82,7 +82,8 @@ impl<'a> Filer<'a> {
 
     /// Removes a path from all layers but one: at most one private layer has it.
     fn forget(&mut self, item: &Item, but: Option<Kind>) -> Result<(), PlayerError> {
-        let kinds: Vec<Kind> = self.layers.keys().copied().filter(|kind| Some(*kind) != but).collect();
+        let kinds: Vec<Kind> =
+            self.layers.keys().copied().filter(|kind| Some(*kind) != but).collect();
         for kind in kinds {
             self.editor(kind)?.remove(&item.path)?;
         }
@@ -149,12 +150,7 @@ impl<'a> Filer<'a> {
     }
 
     /// The content that a pack of this store has at a target, and how many blocks are alike.
-    fn known(
-        &self,
-        target: Target,
-        file_block: u64,
-        blocks: u64,
-    ) -> (Option<ContentExtent>, u64) {
+    fn known(&self, target: Target, file_block: u64, blocks: u64) -> (Option<ContentExtent>, u64) {
         let Target::Source { source, at } = target else { return (None, blocks) };
         let Some(Source::Pack(name, pack)) = self.view.sources.get(source.0 as usize) else {
             return (None, blocks);
@@ -197,7 +193,8 @@ impl<'a> Filer<'a> {
     ) -> Result<Filing, PlayerError> {
         let mut versions = BTreeMap::new();
         let had = self.layers.iter().filter(|(_, layer)| !layer.version().records.is_empty());
-        let with_records: Vec<Kind> = had.map(|(kind, _)| *kind).chain(records.keys().copied()).collect();
+        let with_records: Vec<Kind> =
+            had.map(|(kind, _)| *kind).chain(records.keys().copied()).collect();
         for kind in with_records {
             self.editor(kind)?;
         }

@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use goldleaf_block::{
-    ExtentMap, MapDevice, ReadBlocks, SessionDevice, SourceIndex,
-};
+use goldleaf_block::{ExtentMap, MapDevice, ReadBlocks, SessionDevice, SourceIndex};
 use goldleaf_host::{File, Progress};
 use goldleaf_layer::merge::Record;
 use goldleaf_layer::{EntryNode, Kind, LayerEditor};
@@ -194,6 +192,11 @@ impl<'a> Lookup<'a> {
         let mut facts = PathFacts::default();
         for (&kind, layer) in &mut self.private {
             if let Some(entry) = layer.get(path)? {
+                // What identity whites out (the seed of random numbers that clones would share)
+                // stays so, whatever the guest makes there.
+                if kind == Kind::Identity && entry.node == EntryNode::Whiteout {
+                    continue;
+                }
                 facts.existing = Some(kind);
                 facts.package = entry.package.clone();
             }
@@ -226,4 +229,3 @@ pub fn records_by_layer(reply: &HarvestReply, dormant: &[Record]) -> BTreeMap<Ki
     }
     by_layer
 }
-

@@ -24,7 +24,7 @@ use goldleaf_host::{Dir, Lock};
 use goldleaf_image::check_name;
 use goldleaf_layer::Kind;
 
-pub use compose::{Composed, compose};
+pub use compose::{Composed, compose, pinned_packs};
 pub use filing::{Filer, Filing, store_records};
 pub use harvest::{Harvest, Harvested, SessionView, records_by_layer};
 pub use identity::HostKeys;
@@ -38,7 +38,7 @@ pub use session::{
 };
 pub use stack::{Handing, Source, Stack, StackVersions, StoreName, volumes};
 pub use upkeep::{
-    AppsPackage, HistoryLine, Rejuvenated, ResetItem, apps, history, rejuvenate, remove_package,
+    AppsPackage, HistoryLine, Rejuvenated, ResetItem, Status, apps, history, rejuvenate, remove_package,
     reset, rollback, status,
 };
 

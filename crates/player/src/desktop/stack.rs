@@ -100,12 +100,15 @@ impl Stack {
 
     /// The layers above the image, lowest first, each with the store of its content.
     pub fn layers(&self) -> Vec<(StackLayer, StoreName, &Layer)> {
-        let apps = self.apps.iter().zip(0..).map(|((_, _, layer), index)| {
-            (StackLayer::Apps(index), StoreName::Public, layer)
-        });
-        let private = self.private.iter().map(|(&kind, layer)| {
-            (StackLayer::Private(kind), StoreName::Private, layer)
-        });
+        let apps = self
+            .apps
+            .iter()
+            .zip(0..)
+            .map(|((_, _, layer), index)| (StackLayer::Apps(index), StoreName::Public, layer));
+        let private = self
+            .private
+            .iter()
+            .map(|(&kind, layer)| (StackLayer::Private(kind), StoreName::Private, layer));
         apps.chain(private).collect()
     }
 
@@ -164,11 +167,7 @@ impl Handing {
     }
 
     /// Hands a disk over.
-    pub fn disk(
-        &mut self,
-        map: &goldleaf_block::ExtentMap,
-        files: &[Arc<dyn File>],
-    ) -> DiskSpec {
+    pub fn disk(&mut self, map: &goldleaf_block::ExtentMap, files: &[Arc<dyn File>]) -> DiskSpec {
         let sources = files.iter().map(|file| self.file(file)).collect();
         DiskSpec { map: map.clone(), sources }
     }
@@ -214,12 +213,11 @@ impl Packs {
     }
 }
 
+/// A pack as a source of a disk: as a device, and as a file to hand to a worker.
+pub type PackSource = (Arc<dyn ReadBlocks>, Arc<dyn File>);
+
 /// A pack's device and file.
-pub fn open_pack(
-    stack: &Stack,
-    store: StoreName,
-    pack: PackNo,
-) -> Result<(Arc<dyn ReadBlocks>, Arc<dyn File>), PlayerError> {
+pub fn open_pack(stack: &Stack, store: StoreName, pack: PackNo) -> Result<PackSource, PlayerError> {
     let store = stack.store(store);
     Ok((store.pack_blocks(pack)?, store.pack_file(pack)?))
 }

@@ -139,7 +139,7 @@ pub fn rollback(
     if dry_run {
         return Ok(line);
     }
-    let newest = lines.iter().filter(|other| other.layer == line.layer).next_back();
+    let newest = lines.iter().rfind(|other| other.layer == line.layer);
     let is_newest = newest.is_some_and(|newest| newest.version == to);
     let created = home.now_unix_secs();
     desktop.commit(|record| match (line.layer.as_str(), line.layer.strip_prefix("apps ")) {
@@ -257,10 +257,9 @@ pub fn rejuvenate(
     let mut done = Rejuvenated::default();
     let mut edits = Vec::new();
     if let Some(data) = stack.private.get(&Kind::UserData) {
-        let etc = GuestPath::parse("/etc").map_err(|e| PlayerError::corrupt("/etc", e.0))?;
-        for item in data.walk_below(&stack.own, &etc)? {
+        for item in data.walk(&stack.own) {
             let (path, entry) = item?;
-            if entry.origin.is_some() {
+            if entry.edit {
                 done.edits.push(path.to_string());
                 edits.push(path);
             }

@@ -1,0 +1,22 @@
+//! One file a command. Each parses its arguments, calls a library, and prints.
+
+pub mod apps;
+pub mod changes;
+pub mod completions;
+pub mod desktop;
+pub mod doctor;
+mod ending;
+pub mod gc;
+pub mod history;
+pub mod image;
+pub mod layer;
+pub mod list;
+pub mod livepc;
+pub mod man;
+pub mod rejuvenate;
+pub mod reset;
+pub mod rollback;
+pub mod rules;
+pub mod start;
+pub mod status;
+pub mod stop;

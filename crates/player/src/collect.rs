@@ -1,0 +1,164 @@
+//! Collection: giving back the space of content that nothing names any more.
+//!
+//! Roots are the versions that the records of apps layers and desktops list; pinned are the packs
+//! that composed disks map blocks of, those of running and unfinished sessions among them. A plan
+//! is made and can be shown; applying it makes the same plan again under the stores' locks and
+//! does nothing when the two differ.
+
+use std::sync::Arc;
+
+use goldleaf_host::Dir;
+use goldleaf_layer::Layer;
+use goldleaf_store::{CollectPlan, LiveSet, PackId, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::desktop::{self, StoreName, pinned_packs};
+use crate::{Home, PlayerError};
+
+/// What a collection would do, or did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CollectReport {
+    /// Packs without anything that lives.
+    pub removed_packs: u64,
+    /// Packs whose living part is written anew.
+    pub rewritten_packs: u64,
+    /// Bytes of content that go.
+    pub gained_bytes: u64,
+    /// What interrupted work left behind: imports, sessions.
+    pub leftovers: Vec<String>,
+    /// Desktops that are in use, whose own store is left alone.
+    pub skipped: Vec<String>,
+}
+
+impl CollectReport {
+    fn add(&mut self, plan: &CollectPlan) {
+        self.removed_packs += plan.remove.len() as u64;
+        self.rewritten_packs += plan.rewrite.len() as u64;
+        self.gained_bytes += plan.gained.0;
+    }
+}
+
+/// What a collection would do.
+pub fn plan(home: &Home) -> Result<CollectReport, PlayerError> {
+    run(home, false)
+}
+
+/// Collects.
+pub fn apply(home: &Home) -> Result<CollectReport, PlayerError> {
+    run(home, true)
+}
+
+fn run(home: &Home, apply: bool) -> Result<CollectReport, PlayerError> {
+    let mut report = CollectReport::default();
+    collect_public(home, apply, &mut report)?;
+    for record in desktop::list(home)? {
+        match desktop::Desktop::open(home, &record.name) {
+            Err(PlayerError::Busy { .. }) => report.skipped.push(record.name),
+            Err(error) => return Err(error),
+            Ok(desktop) => {
+                collect_private(&desktop, apply, &mut report)?;
+                sessions(&desktop, apply, &mut report)?;
+            }
+        }
+    }
+    imports(home, apply, &mut report)?;
+    Ok(report)
+}
+
+fn collect(
+    store: &Store,
+    apply: bool,
+    report: &mut CollectReport,
+    live: impl FnOnce() -> Result<LiveSet, PlayerError>,
+) -> Result<(), PlayerError> {
+    // Held from before the roots are read: no filing may begin meanwhile.
+    let exclusive = store.exclusive()?;
+    let live = live()?;
+    let plan = store.plan_collect(&live)?;
+    report.add(&plan);
+    if apply {
+        store.apply(&plan, &live, &exclusive)?;
+    }
+    Ok(())
+}
+
+fn collect_public(home: &Home, apply: bool, report: &mut CollectReport) -> Result<(), PlayerError> {
+    let store = home.public()?;
+    collect(&store, apply, report, || {
+        let mut live = LiveSet::default();
+        for layer in crate::apps::list(home)? {
+            for version in &layer.versions {
+                Layer::open(&store, &version.digest.0)?.add_live(&store, &mut live)?;
+            }
+        }
+        for record in desktop::list(home)? {
+            let dir = desktop::directory(home, &record.name)?;
+            pin(&dir, StoreName::Public, &mut live)?;
+        }
+        Ok(live)
+    })
+}
+
+fn collect_private(
+    desktop: &desktop::Desktop,
+    apply: bool,
+    report: &mut CollectReport,
+) -> Result<(), PlayerError> {
+    let dir = desktop.dir.create_dir("private").map_err(PlayerError::io("opening a store"))?;
+    let store = Store::open(dir)?;
+    collect(&store, apply, report, || {
+        let mut live = LiveSet::default();
+        for version in desktop.record.layers.values().flat_map(|history| &history.versions) {
+            Layer::open(&store, &version.digest.0)?.add_live(&store, &mut live)?;
+        }
+        pin(&desktop.dir, StoreName::Private, &mut live)?;
+        Ok(live)
+    })
+}
+
+fn pin(dir: &Arc<dyn Dir>, which: StoreName, live: &mut LiveSet) -> Result<(), PlayerError> {
+    let packs = pinned_packs(dir)?.into_iter().filter(|(store, _)| *store == which);
+    live.packs.extend(packs.map(|(_, id)| PackId(id)));
+    Ok(())
+}
+
+/// Session logs that no record names.
+fn sessions(
+    desktop: &desktop::Desktop,
+    apply: bool,
+    report: &mut CollectReport,
+) -> Result<(), PlayerError> {
+    let what = || PlayerError::io("clearing sessions");
+    let sessions = desktop.dir.create_dir("sessions").map_err(what())?;
+    let current = desktop.record.session.as_ref().map(|session| session.number.to_string());
+    for item in sessions.list().map_err(what())? {
+        if item.is_dir && Some(&item.name) != current.as_ref() {
+            let name = &desktop.record.name;
+            report.leftovers.push(format!("session {} of desktop {name}", item.name));
+            if apply {
+                sessions.remove_dir_all(&item.name).map_err(what())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Directories of images that were never finished. One that is being imported now is locked.
+fn imports(home: &Home, apply: bool, report: &mut CollectReport) -> Result<(), PlayerError> {
+    let what = || PlayerError::io("clearing imports");
+    let images = home.images()?;
+    let dir = home.sub("images")?;
+    let known: Vec<String> = images.list()?.into_iter().map(|image| image.name).collect();
+    for item in dir.list().map_err(what())? {
+        if !item.is_dir || known.contains(&item.name) {
+            continue;
+        }
+        let own = dir.dir(&item.name).map_err(what())?;
+        let Some(_lock) = own.try_lock("lock").map_err(what())? else { continue };
+        report.leftovers.push(format!("unfinished import {}", item.name));
+        if apply {
+            dir.remove_dir_all(&item.name).map_err(what())?;
+        }
+    }
+    Ok(())
+}
