@@ -78,7 +78,7 @@ impl Ground {
         fill_image(mounted.path(), size.image_files)?;
         mounted.close()?;
         eprintln!("importing it");
-        let options = ImportOptions { name: "golden".into(), grow_to: None };
+        let options = ImportOptions { name: "golden".into(), grow_to: None, cause: None };
         let clock = home.clock.as_ref();
         import(&home.images()?, &home.launcher, clock, &disk, &options, &Silent)?;
         fs::remove_file(&disk)?;
