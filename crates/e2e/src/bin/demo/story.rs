@@ -152,6 +152,9 @@ fn third_session(goldleaf: &Goldleaf) -> Result<(), HarnessError> {
         "so is its account, and no other has its number",
         "id watchdog && test \"$(id -u watchdog)\" != \"$(id -u notesd)\"",
     )?;
+    goldleaf
+        .voice
+        .tell("  (both had taken one number; the newcomer has another now, and so have its files)");
     guest.types("id -u watchdog; id -u notesd")?;
     for (claim, command) in ANNS {
         guest.check(claim, command)?;
