@@ -42,6 +42,26 @@ pub enum HarnessError {
         /// What it said.
         said: String,
     },
+    /// The product.
+    #[error(transparent)]
+    Player(#[from] goldleaf_player::PlayerError),
+    /// An image of the product's.
+    #[error(transparent)]
+    Image(#[from] goldleaf_image::ImageError),
+    /// A disk of the product's.
+    #[error(transparent)]
+    Block(#[from] goldleaf_block::BlockError),
+    /// A tree of the product's.
+    #[error(transparent)]
+    Tree(#[from] goldleaf_tree::TreeError),
+    /// A story did not go as it should.
+    #[error("{what}; events:\n{events}")]
+    Story {
+        /// What was wrong.
+        what: String,
+        /// What the product told.
+        events: String,
+    },
     /// The hypervisor.
     #[error(transparent)]
     Vm(#[from] goldleaf_vm::VmError),

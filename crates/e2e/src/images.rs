@@ -73,7 +73,7 @@ pub fn copy(image: &Path, to: &Path) -> Result<(), HarnessError> {
 }
 
 /// Cargo marks its build directory with a tag; the test's own program lies somewhere in it.
-fn cache_dir() -> io::Result<PathBuf> {
+pub(crate) fn cache_dir() -> io::Result<PathBuf> {
     if let Some(dir) = std::env::var_os("GOLDLEAF_E2E_CACHE") {
         return Ok(dir.into());
     }

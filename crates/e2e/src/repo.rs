@@ -48,6 +48,31 @@ impl Package {
         self
     }
 
+    /// A package with a service that runs as a user of its own and keeps a database.
+    pub fn service(name: &str, version: &str) -> Self {
+        let unit = format!(
+            "[Service]\nUser={name}\nExecStart=/usr/lib/{name}/run\n\
+             [Install]\nWantedBy=multi-user.target\n"
+        );
+        let run = format!(
+            "#!/bin/sh\nset -e\n. /etc/{name}.conf\ncd /var/lib/{name}\n\
+             while true; do id -un >who; echo $greeting >greeting; sleep 2; done\n"
+        );
+        let mut package = Self::new(name, version)
+            .with_file(&format!("/etc/{name}.conf"), "greeting=hello\n")
+            .with_file(&format!("/usr/lib/{name}/run"), &run)
+            .with_file(&format!("/lib/systemd/system/{name}.service"), &unit);
+        package.postinst = format!(
+            "chmod 755 /usr/lib/{name}/run\n\
+             id {name} >/dev/null 2>&1 || useradd --system --home-dir /var/lib/{name} \
+             --shell /usr/sbin/nologin {name}\n\
+             mkdir -p /var/lib/{name}\nchown {name}:{name} /var/lib/{name}\n\
+             chmod 750 /var/lib/{name}\n\
+             systemctl enable {name}.service\nsystemctl start {name}.service"
+        );
+        package
+    }
+
     /// Builds the package into a directory.
     pub fn build(&self, into: &Path) -> Result<PathBuf, HarnessError> {
         let tree = tempfile::tempdir()?;
@@ -147,6 +172,37 @@ impl Repository {
         Ok(fs::write(self.dir.path().join("Packages"), index)?)
     }
 
+    /// Adds real packages, as the host's own archive has them; they are kept beside the images.
+    pub fn add_debian(&self, names: &[&str]) -> Result<(), HarnessError> {
+        let kept = crate::images::cache_dir()?.join("debs");
+        fs::create_dir_all(&kept)?;
+        for name in names {
+            let prefix = format!("{name}_");
+            let of_it = |entry: &fs::DirEntry| {
+                entry.file_name().to_string_lossy().starts_with(&prefix)
+            };
+            if !fs::read_dir(&kept)?.filter_map(Result::ok).any(|entry| of_it(&entry)) {
+                let mut command = Command::new("apt-get");
+                command.args(["-q", "download", name]).current_dir(&kept);
+                run("apt-get", command)?;
+            }
+            for entry in fs::read_dir(&kept)?.filter_map(Result::ok).filter(of_it) {
+                // A colon in a name would have to be escaped again and again.
+                let plain = entry.file_name().to_string_lossy().replace("%3a", "-");
+                fs::copy(entry.path(), self.dir.path().join(plain))?;
+            }
+        }
+        self.add(&[])
+    }
+
+    /// A shell command that makes the guest know this repository, and no other.
+    pub fn subscribe(&self) -> String {
+        format!(
+            "rm -rf /etc/apt/sources.list.d; echo '{}' >/etc/apt/sources.list; apt-get -q update",
+            self.sources_line()
+        )
+    }
+
     /// The port on the host's loopback.
     pub fn port(&self) -> u16 {
         self.port
@@ -172,7 +228,7 @@ fn answer(root: &Path, mut stream: &TcpStream) -> io::Result<()> {
     let request = lines.next().transpose()?.unwrap_or_default();
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     let path = request.split(' ').nth(1).unwrap_or("");
-    let name = path.rsplit('/').next().unwrap_or("").replace("%3a", ":");
+    let name = unescape(path.rsplit('/').next().unwrap_or(""));
     let (status, body) = match fs::read(root.join(&name)) {
         Ok(body) if !name.is_empty() => ("200 OK", body),
         _ => ("404 Not Found", Vec::new()),
@@ -180,6 +236,18 @@ fn answer(root: &Path, mut stream: &TcpStream) -> io::Result<()> {
     let len = body.len();
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n")?;
     stream.write_all(&body)
+}
+
+/// RFC 3986, section 2.1.
+fn unescape(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut plain = parts.next().unwrap_or("").to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2).unwrap_or(("", part));
+        plain.extend(u8::from_str_radix(code, 16).ok().map(char::from));
+        plain.push_str(rest);
+    }
+    plain
 }
 
 #[cfg(test)]

@@ -30,5 +30,6 @@ mod volumes;
 pub use channel::{BATCH, Channel};
 pub use error::WorkerError;
 pub use launch::{Launcher, Scale, Session, WorkerUsage};
+pub use mounted::MountedTree;
 pub use serve::serve;
 pub use tool::exec_tool;

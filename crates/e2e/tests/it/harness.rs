@@ -1,5 +1,4 @@
 //! The harness on a real guest: an image from nothing, booted, used, and powered off.
-#![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
 
 use std::time::Duration;
 
