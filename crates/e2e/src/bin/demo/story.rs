@@ -93,7 +93,8 @@ fn first_session(goldleaf: &Goldleaf, packages: &Packages) -> Result<(), Harness
 
 /// Lines of `changes` about what was done above, not about what every boot does.
 fn is_of_the_story(line: &str) -> bool {
-    let paths = ["/Documents/", "notes.conf", "/usr/bin/", "spy.service", "/tmp/loot"];
+    let paths =
+        ["/etc/passwd ", "/Documents/", "notes.conf", "/usr/bin/", "spy.service", "/tmp/loot"];
     line.starts_with("FATE") || paths.iter().any(|path| line.contains(path))
 }
 
