@@ -93,7 +93,8 @@ fn first_session(goldleaf: &Goldleaf, packages: &Packages) -> Result<(), Harness
 
 /// Lines of `changes` about what was done above, not about what every boot does.
 fn is_of_the_story(line: &str) -> bool {
-    let paths = ["/Documents/", "notes.conf", "/usr/bin/", "spy.service", "/tmp/loot"];
+    let paths =
+        ["/etc/passwd ", "/Documents/", "notes.conf", "/usr/bin/", "spy.service", "/tmp/loot"];
     line.starts_with("FATE") || paths.iter().any(|path| line.contains(path))
 }
 
@@ -152,6 +153,9 @@ fn third_session(goldleaf: &Goldleaf) -> Result<(), HarnessError> {
         "so is its account, and no other has its number",
         "id watchdog && test \"$(id -u watchdog)\" != \"$(id -u notesd)\"",
     )?;
+    goldleaf
+        .voice
+        .tell("  (both had taken one number; the newcomer has another now, and so have its files)");
     guest.types("id -u watchdog; id -u notesd")?;
     for (claim, command) in ANNS {
         guest.check(claim, command)?;
