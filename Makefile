@@ -1,16 +1,28 @@
 # For developers. `./demo` and `./test` set a machine up by themselves and end up here.
 
 CARGO ?= cargo
+MANDIR ?= target/man
 
-.PHONY: all check test test-unit test-e2e bench man clean
+.PHONY: all help check test test-unit test-e2e bench man clean
 
 all:
 	$(CARGO) build --release
+
+help:
+	@echo 'make            build the program, optimised'
+	@echo 'make check      what CI runs before the tests: format, lints, the tidy test'
+	@echo 'make test       all tests: test-unit, then test-e2e'
+	@echo 'make test-unit  everything that needs no guest'
+	@echo 'make test-e2e   real guests; minutes, and many where there is no KVM'
+	@echo 'make bench      the benchmarks'
+	@echo 'make man        the manual pages, into $(MANDIR)'
+	@echo 'make clean      remove what was built, kept test images included'
 
 # What CI checks before the tests.
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test -p goldleaf --test tidy
 
 test: test-unit test-e2e
 
@@ -24,6 +36,9 @@ test-e2e:
 
 bench:
 	$(CARGO) run --release -p goldleaf-bench
+
+man:
+	$(CARGO) run --release --bin goldleaf -- man $(MANDIR)
 
 clean:
 	$(CARGO) clean

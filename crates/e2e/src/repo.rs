@@ -42,6 +42,12 @@ impl Package {
         self
     }
 
+    /// The same with a script that runs after the installation.
+    pub fn with_postinst(mut self, script: &str) -> Self {
+        self.postinst = script.to_owned();
+        self
+    }
+
     /// A package with a service that runs as a user of its own and keeps a database.
     pub fn service(name: &str, version: &str) -> Self {
         let unit = format!(
@@ -90,6 +96,9 @@ impl Package {
             let file = root.join(path.trim_start_matches('/'));
             fs::create_dir_all(file.parent().unwrap_or(&root))?;
             fs::write(&file, content)?;
+            if content.starts_with("#!") {
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+            }
         }
         let deb = into.join(format!("{}_{}_all.deb", self.name, self.version));
         let mut command = Command::new("dpkg-deb");

@@ -62,7 +62,7 @@ impl Site {
         let dir = tempfile::Builder::new().prefix("gl").tempdir()?;
         let path = dir.path().to_owned();
         let home = Home::open(&path, Launcher::new(program()?, vec!["worker".into()]))?;
-        let options = ImportOptions { name: IMAGE.into(), grow_to: None };
+        let options = ImportOptions { name: IMAGE.into(), grow_to: None, cause: None };
         let (images, clock) = (home.images()?, home.clock.as_ref());
         goldleaf_image::import(&images, &home.launcher, clock, disk, &options, &Silent)?;
         Ok(Self { home, path, _dir: dir })

@@ -124,7 +124,8 @@ impl Progress for Console {
             _ => (LINE_PERIOD, false),
         };
         let due = state.last.is_none_or(|last| now.saturating_sub(last) >= period);
-        if !due && !(live && state.what != what) {
+        let other = live && state.what != what;
+        if !due && !other {
             return;
         }
         state.last = Some(now);

@@ -44,7 +44,7 @@ impl Drop for PowerButton {
 }
 
 fn press(pressed: u32, signal: i32, socket: &Path, console: &Arc<Console>) {
-    // Before the guest runs there is nothing to end in order: every step up to there can be cut off.
+    // Before the guest runs there is nothing to end in order: all up to there can be cut off.
     if !console.guest_runs() || pressed > 2 {
         leave(signal);
     }

@@ -34,6 +34,8 @@ pub struct ImportOptions {
     pub name: String,
     /// Grow disk, root partition and file system to this many bytes on the way in.
     pub grow_to: Option<u64>,
+    /// Where the disk comes from, in words; `None` for "imported from" and its path.
+    pub cause: Option<String>,
 }
 
 /// What an import made.
@@ -111,7 +113,8 @@ impl Import<'_> {
         let digest = digest(&file, &map, self.progress)?;
         file.sync_data().map_err(ImageError::io("writing the disk"))?;
         self.dir.sync().map_err(ImageError::io("writing the disk"))?;
-        let cause = format!("imported from {}", source.display());
+        let imported = || format!("imported from {}", source.display());
+        let cause = self.options.cause.clone().unwrap_or_else(imported);
         let version = self.version(&report, &map, digest, cause, DATA);
         let imported = Imported {
             image: self.options.name.clone(),

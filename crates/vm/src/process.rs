@@ -7,6 +7,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -113,7 +114,9 @@ fn start(binary: &Path, arguments: Vec<std::ffi::OsString>, stdin: OwnedFd) -> i
 }
 
 fn pipes(command: &mut Command, stdin: OwnedFd) -> &mut Command {
-    command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::piped())
+    // A process group of its own: an interrupt at the terminal is for Goldleaf, which asks the
+    // guest to power off; the hypervisor itself would quit at once.
+    command.stdin(stdin).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0)
 }
 
 /// The rest of the thread's life.

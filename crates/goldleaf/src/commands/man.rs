@@ -21,16 +21,12 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     std::fs::create_dir_all(directory)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
         .map_err(|error| Failure::io(format!("writing manual pages to {place}"), &error))?;
-    let pages = count(Cli::command());
+    let pages = count(&Cli::command());
     let value = serde_json::json!({ "directory": directory, "pages": pages });
     app.answer(&value, || format!("{} in {place}", counted(pages, "page", "pages")))
 }
 
-/// A page a command; what is hidden has none.
-fn count(mut command: clap::Command) -> u64 {
-    command.build();
-    fn below(command: &clap::Command) -> u64 {
-        1 + command.get_subcommands().filter(|c| !c.is_hide_set()).map(below).sum::<u64>()
-    }
-    below(&command)
+/// A page a command.
+fn count(command: &clap::Command) -> u64 {
+    1 + command.get_subcommands().map(count).sum::<u64>()
 }

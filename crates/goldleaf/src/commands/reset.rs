@@ -9,6 +9,7 @@ use crate::output::{Table, counted};
 /// Take paths back to what the image and the layers of applications have
 ///
 /// A directory is taken back with everything in it; what only the user has there is gone.
+/// What makes the desktop this one (machine id, host keys, secrets) stays.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The desktop

@@ -33,7 +33,7 @@ pub use record::{
     SessionState,
 };
 pub use session::{
-    ChangeLine, ChangesReport, Event, Listener, StartOptions, Started, changes, fresh_socket,
+    ChangeLine, ChangesReport, Event, Listener, Live, StartOptions, Started, changes, fresh_socket,
     hardware, probe, run_directory, start, stop,
 };
 pub use stack::{Handing, Source, Stack, StackVersions, StoreName, volumes};

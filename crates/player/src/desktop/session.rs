@@ -91,7 +91,7 @@ pub struct Started {
 }
 
 /// A session under way: its disk and what it stands on.
-struct Live {
+pub struct Live {
     stack: Stack,
     composed: Composed,
     device: Arc<SessionDevice>,
@@ -241,8 +241,8 @@ impl Live {
         Self::begin(home, desktop, listener)
     }
 
-    /// A new session over what the layers are now.
-    fn begin(
+    /// A new session over what the layers are now, ready for a machine.
+    pub fn begin(
         home: &Home,
         desktop: &mut Desktop,
         listener: &dyn Listener,
@@ -267,6 +267,28 @@ impl Live {
         let (entries, took_ms) = (composed.facts.entries, took.as_millis() as u64);
         listener.event(&Event::Ready { entries, took_ms });
         Ok(Self { stack, composed, device: Arc::new(device) })
+    }
+
+    /// Its disk.
+    pub fn device(&self) -> &Arc<SessionDevice> {
+        &self.device
+    }
+
+    /// What its disk stands on.
+    pub fn composed(&self) -> &Composed {
+        &self.composed
+    }
+
+    /// Files the session of a guest that came to rest.
+    pub fn end(
+        self,
+        home: &Home,
+        desktop: &mut Desktop,
+        listener: &dyn Listener,
+    ) -> Result<FiledReport, PlayerError> {
+        self.device.flush()?;
+        mark_ended(desktop)?;
+        file(home, desktop, self, listener)
     }
 
     /// A session that was begun before.
@@ -385,9 +407,7 @@ impl Owner for SessionOwner<'_> {
 
     fn next_disk(&mut self) -> Result<Arc<dyn WriteBlocks>, PlayerError> {
         if let Some(live) = self.live.take() {
-            live.device.flush()?;
-            mark_ended(self.desktop)?;
-            file(self.home, self.desktop, live, self.listener)?;
+            live.end(self.home, self.desktop, self.listener)?;
         }
         let live = Live::begin(self.home, self.desktop, self.listener)?;
         let disk = live.device.clone();
@@ -421,11 +441,10 @@ fn finish(
     listener: &dyn Listener,
 ) -> Result<Option<FiledReport>, PlayerError> {
     let Some(live) = live else { return Ok(None) };
-    live.device.flush()?;
     if end.is_finished() {
-        mark_ended(desktop)?;
-        return file(home, desktop, live, listener).map(Some);
+        return live.end(home, desktop, listener).map(Some);
     }
+    live.device.flush()?;
     if *end == SessionEnd::GuestPanic {
         desktop.commit(|desktop| {
             if let Some(session) = &mut desktop.session {

@@ -397,6 +397,7 @@ pub struct ResetItem {
 }
 
 /// Takes paths, with all that is below them, back to what the image and the apps layers have.
+/// Identity stays.
 pub fn reset(
     home: &Home,
     name: &str,
@@ -411,7 +412,9 @@ pub fn reset(
     for text in paths {
         let tree = GuestPath::parse(text)
             .map_err(|error| PlayerError::Refused(format!("{text}: {error}")))?;
-        for (&kind, layer) in &stack.private {
+        // Without its own identity a desktop would have the image's, as every other would.
+        let layers = stack.private.iter().filter(|(kind, _)| **kind != Kind::Identity);
+        for (&kind, layer) in layers {
             for item in layer.walk_below(&stack.own, &tree)? {
                 let (path, _) = item?;
                 let layer = kind.to_string();

@@ -130,7 +130,8 @@ fn make(
         };
         console.at(what, 0, 0);
     })?;
-    let options = ImportOptions { name: recipe.name.clone(), grow_to: None };
+    let cause = Some(format!("created: Debian {}", recipe.suite.name()));
+    let options = ImportOptions { name: recipe.name.clone(), grow_to: None, cause };
     let clock = home.clock.as_ref();
     Ok(import(&home.images()?, &home.launcher, clock, &disk, &options, console)?)
 }

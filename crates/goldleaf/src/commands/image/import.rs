@@ -28,7 +28,7 @@ pub struct Args {
 pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let home = app.open()?;
     let console = app.console();
-    let options = ImportOptions { name: args.name.clone(), grow_to: args.size };
+    let options = ImportOptions { name: args.name.clone(), grow_to: args.size, cause: None };
     let images = home.images()?;
     let clock = home.clock.as_ref();
     let imported = import(&images, &home.launcher, clock, &args.file, &options, &console)?;

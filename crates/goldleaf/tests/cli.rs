@@ -1,0 +1,504 @@
+//! The real program on bad input and on an empty home: one clear sentence, the exit code of the
+//! kind, and nothing half-made. No guest is started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const USER: i32 = 2;
+const CONFIG: i32 = 3;
+const ENVIRONMENT: i32 = 4;
+const MIB: u64 = 1 << 20;
+/// Where the one partition of a test disk begins, and how large it is, in bytes.
+const PART_START: u64 = MIB;
+const PART_LEN: u64 = 62 * MIB;
+
+/// A home of its own for one test, with a place for files beside it.
+struct Bench {
+    dir: TempDir,
+}
+
+/// What a failed command said.
+struct Refusal {
+    error: String,
+    kind: String,
+    hint: String,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a scratch directory") }
+    }
+
+    fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).expect("a file");
+        path
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_goldleaf"))
+            .env("GOLDLEAF_HOME", self.home())
+            .args(args)
+            .output()
+            .expect("the program runs")
+    }
+
+    /// What a command that succeeds prints.
+    fn text(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {stderr}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let text = self.text(&[args, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}: {text}"))
+    }
+
+    /// How a command fails, in both of its languages.
+    fn refused(&self, args: &[&str], code: i32) -> Refusal {
+        let output = self.run(args);
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "one clear sentence: {text}");
+        assert!(output.stdout.is_empty(), "{args:?} prints its failure on standard error");
+
+        let output = self.run(&[&["--json"], args].concat());
+        assert_eq!(output.status.code(), Some(code), "{args:?} with --json");
+        assert!(output.stdout.is_empty(), "{args:?} with --json");
+        let told: Value = serde_json::from_slice(&output.stderr).expect("JSON on standard error");
+        let field = |name: &str| told[name].as_str().unwrap_or_default().to_string();
+        let refusal = Refusal { error: field("error"), kind: field("kind"), hint: field("hint") };
+        assert_eq!(errors[0], format!("error: {}", refusal.error));
+        let kind = match code {
+            USER => "user",
+            CONFIG => "config",
+            ENVIRONMENT => "environment",
+            _ => "internal",
+        };
+        assert_eq!(refusal.kind, kind, "{args:?}");
+        refusal
+    }
+
+    /// What is stored below a directory of the home, but for locks.
+    fn stored(&self, below: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut todo = vec![self.home().join(below)];
+        while let Some(dir) = todo.pop() {
+            for entry in fs::read_dir(&dir).into_iter().flatten() {
+                let path = entry.expect("an entry").path();
+                todo.extend(path.is_dir().then(|| path.clone()));
+                found.push(path);
+            }
+        }
+        found
+    }
+
+    /// A refused import: what it said; nothing of it is left.
+    fn import_refused(&self, disk: &Path) -> Refusal {
+        let disk = disk.to_str().expect("a path");
+        let refusal = self.refused(&["image", "import", disk, "--name", "golden"], USER);
+        assert_eq!(self.stored("images"), Vec::<PathBuf>::new());
+        assert!(!refusal.hint.is_empty(), "{}", refusal.error);
+        refusal
+    }
+
+    /// A disk with one Linux partition, which is empty.
+    fn disk(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        let file = fs::File::create(&path).expect("a disk");
+        file.set_len(PART_START + PART_LEN + MIB).expect("its length");
+        let layout = self.file("layout", "label: gpt\nstart=2048, size=126976, type=linux\n");
+        let layout = fs::File::open(layout).expect("the layout");
+        let mut sfdisk = Command::new("sfdisk");
+        let output = sfdisk.args(["-q"]).arg(&path).stdin(layout).output().expect("sfdisk");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        path
+    }
+
+    /// A disk with a small Debian on ext4, made with further options of mke2fs.
+    fn debian(&self, name: &str, options: &[&str]) -> PathBuf {
+        let path = self.disk(name);
+        let tree = self.path("tree");
+        for (file, text) in [
+            ("etc/fstab", ""),
+            ("etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+            ("usr/lib/os-release", "PRETTY_NAME=\"Test Debian\"\nID=debian\n"),
+            ("usr/lib/systemd/systemd", "init"),
+            ("var/lib/dpkg/status", ""),
+        ] {
+            let file = tree.join(file);
+            fs::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+            fs::write(file, text).expect("a file");
+        }
+        let blocks = (PART_LEN / 4096).to_string();
+        let offset = format!("offset={PART_START}");
+        let mut mke2fs = Command::new("mke2fs");
+        mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-E", &offset]).args(options);
+        let output = mke2fs.arg("-d").arg(&tree).arg(&path).arg(blocks).output().expect("mke2fs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        path
+    }
+
+    /// Imports a good disk as `golden`.
+    fn golden(&self) {
+        let disk = self.debian("good.raw", &[]);
+        let disk = disk.to_str().expect("a path");
+        self.text(&["image", "import", disk, "--name", "golden"]);
+    }
+}
+
+/// Writes bytes into the partition of a disk.
+fn poke(disk: &Path, at: u64, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    let file = fs::File::options().write(true).open(disk).expect("the disk");
+    file.write_all_at(bytes, PART_START + at).expect("writable");
+}
+
+const COMMANDS: &[&str] = &[
+    "image import",
+    "image create",
+    "image edit",
+    "image list",
+    "image delete",
+    "layer record",
+    "layer list",
+    "layer delete",
+    "livepc create",
+    "livepc list",
+    "livepc delete",
+    "desktop create",
+    "desktop delete",
+    "start",
+    "stop",
+    "status",
+    "list",
+    "changes",
+    "history",
+    "rollback",
+    "reset",
+    "rejuvenate",
+    "apps",
+    "apps x remove",
+    "gc",
+    "rules explain",
+    "rules check",
+    "rules list",
+    "doctor",
+    "completions",
+    "man",
+];
+
+#[test]
+fn every_command_has_help() {
+    let bench = Bench::new();
+    for command in COMMANDS {
+        let mut args: Vec<&str> = command.split(' ').collect();
+        args.push("--help");
+        let text = bench.text(&args);
+        assert!(text.contains("Usage: goldleaf"), "{command}: {text}");
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{command}: {line}");
+        }
+        let missing = text.lines().filter(|line| line.trim_start().starts_with("--"));
+        let missing: Vec<&str> = missing.filter(|line| line.ends_with(['>', ']'])).collect();
+        let described = |line: &&str| text.contains(&format!("{line}\n          "));
+        assert!(missing.iter().all(described), "{command}: {missing:?}");
+    }
+    assert!(!bench.home().exists(), "help touches nothing");
+}
+
+#[test]
+fn lists_of_nothing() {
+    let bench = Bench::new();
+    for (args, word) in [
+        (&["image", "list"][..], "images"),
+        (&["layer", "list"], "layers"),
+        (&["livepc", "list"], "LivePCs"),
+        (&["list"], "desktops"),
+        (&["status"], "desktops"),
+    ] {
+        assert_eq!(bench.json(args), serde_json::json!([]), "{args:?}");
+        assert_eq!(bench.text(args), format!("there are no {word}\n"));
+    }
+    let collected = bench.json(&["gc", "--dry-run"]);
+    assert_eq!(collected["removed_packs"], 0, "{collected}");
+}
+
+#[test]
+fn unknown_names_and_missing_files() {
+    let bench = Bench::new();
+    for args in [
+        &["image", "delete", "nobody"][..],
+        &["layer", "delete", "nobody"],
+        &["livepc", "delete", "nobody"],
+        &["livepc", "create", "new", "--image", "nobody"],
+        &["desktop", "create", "new", "--livepc", "nobody"],
+        &["desktop", "delete", "nobody", "--yes"],
+        &["start", "nobody", "--headless"],
+        &["stop", "nobody"],
+        &["status", "nobody"],
+        &["changes", "nobody"],
+        &["history", "nobody"],
+        &["rollback", "nobody", "--layer", "os", "--to", "1"],
+        &["reset", "nobody", "--path", "/etc"],
+        &["rejuvenate", "nobody"],
+        &["apps", "nobody"],
+        &["apps", "nobody", "remove", "hello"],
+        &["image", "edit", "nobody", "--headless"],
+        &["layer", "record", "new", "--on", "nobody", "--headless"],
+        &["rules", "explain", "/etc", "--livepc", "nobody"],
+    ] {
+        let refusal = bench.refused(args, USER);
+        assert!(refusal.error.contains("`nobody`"), "{args:?}: {}", refusal.error);
+        assert!(refusal.hint.contains("list"), "{args:?}: {}", refusal.hint);
+    }
+    for below in ["images", "livepcs", "desktops", "layers"] {
+        assert_eq!(bench.stored(below), Vec::<PathBuf>::new(), "{below}");
+    }
+    let missing = bench.path("missing.raw");
+    let refusal = bench.import_refused(&missing);
+    assert!(refusal.error.ends_with("missing.raw is not a file"), "{}", refusal.error);
+    let missing = bench.path("missing.toml");
+    let refusal = bench.refused(&["rules", "check", missing.to_str().expect("text")], ENVIRONMENT);
+    assert!(refusal.error.contains("missing.toml: No such file"), "{}", refusal.error);
+}
+
+#[test]
+fn command_lines_that_make_no_sense() {
+    let bench = Bench::new();
+    for args in [
+        &["frobnicate"][..],
+        &["image", "import"],
+        &["image", "create", "--debian", "potato", "--name", "x"],
+        &["image", "create", "--debian", "trixie", "--name", "x", "--size", "big"],
+        &["start", "x", "--forward", "80"],
+        &["changes", "x", "--kept", "--dropped"],
+    ] {
+        bench.refused(args, USER);
+    }
+    for name in ["", "a/b", "..", "-x", "ä"] {
+        let refusal = bench.refused(&["status", "--", name], USER);
+        assert!(refusal.error.contains("is not a name"), "{}", refusal.error);
+    }
+    let output = bench.run(&["worker"]);
+    assert_eq!(output.status.code(), Some(USER));
+}
+
+#[test]
+fn a_home_that_cannot_be() {
+    let bench = Bench::new();
+    let file = bench.file("file", "");
+    let file = file.to_str().expect("text");
+    let refusal = bench.refused(&["list", "--home", file], ENVIRONMENT);
+    assert!(refusal.error.contains(file), "{}", refusal.error);
+}
+
+#[test]
+fn foreign_disks_are_named() {
+    for (at, signature, name) in [
+        (0, &b"LUKS\xba\xbe"[..], "LUKS"),
+        (0, b"XFSB", "XFS"),
+        (0x10040, b"_BHRfS_M", "btrfs"),
+        (512 + 24, b"LVM2 001", "LVM2"),
+    ] {
+        let bench = Bench::new();
+        let disk = bench.disk("disk.raw");
+        poke(&disk, at, signature);
+        let refusal = bench.import_refused(&disk);
+        assert!(refusal.error.contains(name), "{name}: {}", refusal.error);
+        assert!(refusal.error.contains("partition 1"), "{name}: {}", refusal.error);
+    }
+}
+
+#[test]
+fn file_systems_that_cannot_be_composed_are_named() {
+    for (options, name) in [
+        (&["-O", "bigalloc"][..], "bigalloc"),
+        (&["-O", "quota"], "quota"),
+        (&["-O", "fast_commit"], "fast_commit"),
+    ] {
+        let bench = Bench::new();
+        let refusal = bench.import_refused(&bench.debian("disk.raw", options));
+        assert!(refusal.error.contains(name), "{name}: {}", refusal.error);
+    }
+}
+
+#[test]
+fn a_dirty_disk_is_told_to_be_shut_down() {
+    let bench = Bench::new();
+    let disk = bench.debian("disk.raw", &["-O", "^metadata_csum"]);
+    // The state word of the superblock, without the bit for "unmounted in order".
+    poke(&disk, 1024 + 0x3a, &[0, 0]);
+    let refusal = bench.import_refused(&disk);
+    assert!(refusal.error.contains("not clean"), "{}", refusal.error);
+    assert!(refusal.hint.contains("shut down"), "{}", refusal.hint);
+}
+
+#[test]
+fn disks_that_are_none() {
+    let bench = Bench::new();
+    // Half a disk: its table says more than there is.
+    let disk = bench.debian("half.raw", &[]);
+    let file = fs::File::options().write(true).open(&disk).expect("the disk");
+    file.set_len(PART_START + PART_LEN / 2).expect("shorter");
+    bench.import_refused(&disk);
+
+    let noise: Vec<u8> = (0..MIB).map(|n| (n * n % 251) as u8).collect();
+    fs::write(bench.path("noise.qcow2"), &noise).expect("a file");
+    let refusal = bench.import_refused(&bench.path("noise.qcow2"));
+    assert!(refusal.error.contains("qcow2"), "{}", refusal.error);
+    fs::write(bench.path("noise.raw"), &noise).expect("a file");
+    bench.import_refused(&bench.path("noise.raw"));
+    fs::write(bench.path("empty.raw"), b"").expect("a file");
+    bench.import_refused(&bench.path("empty.raw"));
+    let refusal = bench.import_refused(&bench.file("disk.iso", "x"));
+    assert!(refusal.error.contains("iso"), "{}", refusal.error);
+}
+
+#[test]
+fn rules_files_with_errors_say_where() {
+    let bench = Bench::new();
+    let good = bench.file("good.toml", "[[rule]]\npath = \"/opt/x/**\"\nto = \"local\"\n");
+    let told = bench.json(&["rules", "check", good.to_str().expect("text")]);
+    assert_eq!(told["rules"], 1, "{told}");
+    for (text, place, said) in [
+        ("[[rule]]\npath = \"/a\"\nto = \"nowhere\"\n", ":3:6", "expected"),
+        ("[[rule]]\npath = \"/a\"\nto = \n", ":3:", ""),
+        ("[[rule]]\npath = \"/home/**\"\nto = \"drop\"\n", ":2:", "broad"),
+        ("[[rule]]\npath = \"/a\"\nto = \"local\"\nmode = 1\n", ":4:1", "expected"),
+    ] {
+        let file = bench.file("bad.toml", text);
+        let file = file.to_str().expect("text");
+        let refusal = bench.refused(&["rules", "check", file], CONFIG);
+        assert!(refusal.error.contains(&format!("bad.toml{place}")), "{}", refusal.error);
+        assert!(refusal.error.contains(said), "{}", refusal.error);
+        bench.refused(&["livepc", "create", "x", "--image", "y", "--rules", file], CONFIG);
+    }
+    assert_eq!(bench.stored("livepcs"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn rules_are_explained() {
+    let bench = Bench::new();
+    let told = bench.json(&["rules", "explain", "/home/ann/.cache/x"]);
+    assert_eq!(told["target"], "local", "{told}");
+    assert!(told["decided"]["line"].is_u64(), "{told}");
+    let text = bench.text(&["rules", "explain", "/home/ann/.cache/x"]);
+    assert!(text.starts_with("/home/ann/.cache/x goes to local\nbecause of factory:"), "{text}");
+    let all = bench.json(&["rules", "list"]);
+    assert!(all.as_array().is_some_and(|rules| rules.len() > 20));
+}
+
+#[test]
+fn from_a_disk_to_a_desktop_and_back() {
+    let bench = Bench::new();
+    bench.golden();
+    let images = bench.json(&["image", "list"]);
+    assert_eq!(images[0]["name"], "golden");
+    assert_eq!(images[0]["versions"][0]["os"], "Test Debian");
+    let disk = bench.path("good.raw");
+    let again = ["image", "import", disk.to_str().expect("text"), "--name", "golden"];
+    let refusal = bench.refused(&again, USER);
+    assert!(refusal.error.contains("already"), "{}", refusal.error);
+
+    let made = bench.json(&["livepc", "create", "office", "--image", "golden", "--memory", "512"]);
+    assert_eq!((&made["livepc"]["memory_mib"], &made["desktop"]), (&512.into(), &"office".into()));
+    let taken = bench.refused(&["livepc", "create", "office", "--image", "golden"], USER);
+    assert!(taken.error.contains("already"), "{}", taken.error);
+    bench.refused(&["desktop", "create", "office", "--livepc", "office"], USER);
+
+    let used = bench.refused(&["image", "delete", "golden"], USER);
+    assert!(used.error.contains("`office`"), "{}", used.error);
+    bench.refused(&["image", "delete", "golden", "--dry-run"], USER);
+    let used = bench.refused(&["livepc", "delete", "office"], USER);
+    assert!(used.error.contains("desktop `office`"), "{}", used.error);
+    upkeep_at_rest(&bench);
+
+    bench.refused(&["desktop", "delete", "office"], USER);
+    bench.text(&["desktop", "delete", "office", "--dry-run"]);
+    assert_eq!(bench.json(&["list"])[0]["state"], "off");
+    bench.text(&["desktop", "delete", "office", "--yes"]);
+    assert_eq!(bench.json(&["list"]), serde_json::json!([]));
+    bench.text(&["livepc", "delete", "office"]);
+    let deletion = bench.json(&["image", "delete", "golden", "--dry-run"]);
+    assert_eq!(bench.json(&["image", "delete", "golden"]), deletion);
+    assert_eq!(bench.stored("images"), Vec::<PathBuf>::new());
+}
+
+/// What can be asked of a desktop that never ran.
+fn upkeep_at_rest(bench: &Bench) {
+    assert_eq!(bench.json(&["status", "office"])["state"], "off");
+    assert_eq!(bench.json(&["changes", "office"]), Value::Null);
+    assert_eq!(bench.json(&["apps", "office"]), serde_json::json!([]));
+    assert_eq!(bench.json(&["stop", "office"])["was_running"], false);
+    assert_eq!(bench.json(&["rejuvenate", "office", "--dry-run"])["local"], 0);
+    assert_eq!(bench.json(&["reset", "office", "--path", "/etc", "/opt"]), serde_json::json!([]));
+    let history = bench.json(&["history", "office"]);
+    let layers: Vec<&Value> =
+        history.as_array().expect("lines").iter().map(|l| &l["layer"]).collect();
+    assert_eq!(layers, ["os", "identity"], "{history}");
+    bench.refused(&["rollback", "office", "--layer", "identity", "--to", "1"], USER);
+    bench.refused(&["rollback", "office", "--layer", "os", "--to", "7"], USER);
+    bench.text(&["rollback", "office", "--layer", "os", "--to", "1", "--dry-run"]);
+    let refusal = bench.refused(&["apps", "office", "remove", "hello"], USER);
+    assert!(refusal.error.contains("hello"), "{}", refusal.error);
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    let bench = Bench::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = bench.text(&["completions", shell]);
+        assert!(script.contains("rejuvenate"), "{shell}");
+    }
+    let man = bench.path("man");
+    let told = bench.json(&["man", man.to_str().expect("text")]);
+    let pages: Vec<_> = fs::read_dir(&man).expect("pages").collect();
+    assert_eq!(told["pages"], pages.len());
+    let page = fs::read_to_string(man.join("goldleaf-image-import.1")).expect("a page");
+    assert!(page.contains("shut down"), "{page}");
+}
+
+#[test]
+fn the_doctor_looks_at_everything() {
+    let bench = Bench::new();
+    let findings = bench.json(&["doctor"]);
+    let health = |name: &str| {
+        let all = findings.as_array().expect("findings");
+        let finding = all.iter().find(|finding| finding["name"] == name);
+        finding.unwrap_or_else(|| panic!("no {name}: {findings}"))["health"].clone()
+    };
+    for name in ["QEMU", "qemu-img", "sandbox", "home"] {
+        assert_eq!(health(name), "good", "{name}: {findings}");
+    }
+    assert_ne!(health("accelerator"), "missing");
+
+    // Without its programs the machine is no host of guests, and each has its cure.
+    let output = Command::new(env!("CARGO_BIN_EXE_goldleaf"))
+        .args(["doctor", "--json", "--home"])
+        .arg(bench.home())
+        .env("PATH", "/nonexistent")
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(ENVIRONMENT));
+    let findings: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let missing = findings.as_array().expect("findings").iter();
+    let missing: Vec<_> = missing.filter(|finding| finding["health"] == "missing").collect();
+    assert!(missing.len() >= 2, "{findings}");
+    assert!(missing.iter().all(|finding| finding["cure"].is_string()), "{findings}");
+}
