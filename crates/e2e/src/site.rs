@@ -147,6 +147,8 @@ fn conduct<T: Send>(
 ) -> Result<T, HarnessError> {
     thread::scope(|scope| {
         let product = scope.spawn(work);
+        // It stays connected to the end: what was typed last is lost with the connection.
+        let mut console = None;
         let told = catch_unwind(AssertUnwindSafe(|| {
             let start = Instant::now();
             while watcher.started(Duration::from_millis(100)).is_none() {
@@ -154,10 +156,10 @@ fn conduct<T: Send>(
                     return Err(story_error(watcher, "the machine did not start".into()));
                 }
             }
-            let mut console = Console::connect(&run.join("serial.sock"))?;
+            let console = console.insert(Console::connect(&run.join("serial.sock"))?);
             console.login("root", ROOT_PASSWORD, BOOT_TIMEOUT)?;
             eprintln!("booted in {:.1} s", start.elapsed().as_secs_f64());
-            story(&mut console)
+            story(console)
         }));
         if !matches!(told, Ok(Ok(()))) {
             pull_the_plug(run);

@@ -178,7 +178,8 @@ fn operate(chance: &mut Chance, place: &Path, first: u64) {
     let _ = match first + chance.below(16 - first) {
         0..=2 => fs::write(&fresh, chance.bytes(len)),
         3 => fs::create_dir(&fresh),
-        4 => symlink(format!("../{}", "x".repeat(1 + chance.below(90) as usize)), &fresh),
+        // It leads nowhere: what is written through it goes nowhere else.
+        4 => symlink(format!("gone/{}", "x".repeat(1 + chance.below(90) as usize)), &fresh),
         // A name that is the image's stays so, apart from a new name of the same node.
         5 if plain && name_of(&file).starts_with('n') => fs::hard_link(&file, &fresh),
         6 if dir != *place => fs::rename(&dir, place.join(format!("m{}", chance.below(100)))),

@@ -4,5 +4,6 @@
 mod harness;
 mod harvest;
 mod packages;
+mod partitions;
 mod power;
 mod reset;

@@ -14,7 +14,7 @@ const INSTALL: &str = "DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-i
 fn sound(console: &mut Console) -> Result<(), HarnessError> {
     assert_eq!(console.run("dpkg --audit")?, "");
     console.run("apt-get -q check")?;
-    console.run("pwck -r && grpck -r")?;
+    console.run("pwck -qr && grpck -qr")?;
     let orphans = "find / -xdev \\( -nouser -o -nogroup \\) -print";
     assert_eq!(console.run(orphans)?, "");
     assert_eq!(console.run("systemctl --failed --no-legend --plain")?, "");

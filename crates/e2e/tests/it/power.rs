@@ -51,7 +51,7 @@ fn a_session_goes_on_after_the_player_was_killed() {
     let site = Site::new().unwrap();
     let desk = site.desktop("cut", &[]).unwrap();
     let mut player = Command::new(site_program().unwrap())
-        .args(["start", "cut", "--headless", "--tcg"])
+        .args(["start", "cut", "--headless", "--accel", "tcg"])
         .env("GOLDLEAF_HOME", &site.path)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
