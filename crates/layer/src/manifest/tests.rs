@@ -26,7 +26,7 @@ pub(super) fn scratch() -> (tempfile::TempDir, Store) {
 }
 
 fn whiteout() -> Entry {
-    Entry { node: EntryNode::Whiteout, package: None, origin: None }
+    Entry { node: EntryNode::Whiteout, package: None, origin: None, edit: false }
 }
 
 pub(super) fn node(kind: NodeKind, number: u64) -> Entry {
@@ -45,6 +45,7 @@ pub(super) fn node(kind: NodeKind, number: u64) -> Entry {
     };
     let content = Content { size: 5000, extents: vec![run] };
     Entry {
+        edit: kind == NodeKind::File,
         node: EntryNode::Node {
             kind,
             attrs: EntryAttrs {
