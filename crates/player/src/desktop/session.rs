@@ -16,6 +16,7 @@ use std::sync::Arc;
 use goldleaf_block::{SessionDevice, SessionId, WriteBlocks};
 use goldleaf_host::{Dir, Progress};
 use goldleaf_layer::classify::Summary;
+use goldleaf_layer::Kind;
 use goldleaf_layer::plan::Outcome;
 use goldleaf_vm::{
     Accel, AfterReboot, Forward, Hardware, Mac, Machine, Network, Probe, QEMU_BINARY, SessionEnd,
@@ -503,7 +504,9 @@ fn filed_report(
 
 /// What a person should know of a composition and a harvest, one sentence each.
 fn notes(composed: &Composed, harvested: &Harvested) -> Vec<String> {
-    let reports = composed.facts.reports.iter().map(|report| {
+    // What identity whites out is none of a person's business, however often an image brings it.
+    let reports = composed.facts.reports.iter().filter(|report| report.layer != Kind::Identity);
+    let reports = reports.map(|report| {
         let outcome = match report.outcome {
             Outcome::Shadows => "is used although",
             Outcome::KeptAside => "was kept aside, because",
