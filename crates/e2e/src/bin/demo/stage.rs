@@ -17,7 +17,7 @@ pub fn fresh_home() -> io::Result<PathBuf> {
     let short = beside.filter(|path| path.as_os_str().len() <= HOME_PATH_MAX);
     let home = short.unwrap_or_else(|| std::env::temp_dir().join("goldleaf-demo"));
     match fs::remove_dir_all(&home) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(home),
     }
 }

@@ -155,7 +155,7 @@ fn third_session(goldleaf: &Goldleaf) -> Result<(), HarnessError> {
     )?;
     goldleaf
         .voice
-        .tell("  (both had taken one number; the newcomer has another now, and so have its files)");
+        .tell("  (both had taken one number; Ann's has another now, and so have its files)");
     guest.types("id -u watchdog; id -u notesd")?;
     for (claim, command) in ANNS {
         guest.check(claim, command)?;
