@@ -48,7 +48,10 @@ fn run(program: &str, arguments: &[&str]) {
 fn make_disk(dir: &Path) -> PathBuf {
     let root = dir.join("root");
     let mut files: Vec<(String, String)> = vec![
-        ("etc/passwd".into(), "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n".into()),
+        (
+            "etc/passwd".into(),
+            "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n".into(),
+        ),
         ("etc/group".into(), "root:x:0:\nann:x:1000:\n".into()),
         ("etc/shadow".into(), "root:*:1::::::\nann:*:1::::::\n".into()),
         ("etc/gshadow".into(), "root:*::\nann:!::\n".into()),
@@ -186,13 +189,19 @@ fn operate(chance: &mut Chance, place: &Path, first: u64) {
         7 | 8 => fs::rename(&file, &fresh),
         9 => fs::remove_file(&file),
         10 if dir != *place && chance.below(4) == 0 => fs::remove_dir_all(&dir),
-        11 if plain => fs::set_permissions(&file, fs::Permissions::from_mode(
-            [0o600, 0o644, 0o755][chance.below(3) as usize])),
+        11 if plain => fs::set_permissions(
+            &file,
+            fs::Permissions::from_mode([0o600, 0o644, 0o755][chance.below(3) as usize]),
+        ),
         12 => chown(&file, Some([0, 1000][chance.below(2) as usize]), Some(1000)),
         13 if plain => overwrite(chance, &file),
-        14 if plain => OpenOptions::new().append(true).open(&file)
+        14 if plain => OpenOptions::new()
+            .append(true)
+            .open(&file)
             .and_then(|mut file| file.write_all(&chance.bytes(len))),
-        15 if plain => OpenOptions::new().write(true).open(&file)
+        15 if plain => OpenOptions::new()
+            .write(true)
+            .open(&file)
             .and_then(|file| file.set_len(chance.below(100_000))),
         _ => Ok(()),
     };
