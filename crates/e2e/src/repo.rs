@@ -194,6 +194,11 @@ impl Repository {
         self.add(&[])
     }
 
+    /// Where the packages are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A shell command that makes the guest know this repository, and no other.
     pub fn subscribe(&self) -> String {
         format!(

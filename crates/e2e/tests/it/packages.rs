@@ -39,7 +39,8 @@ fn active(console: &mut Console, unit: &str) -> Result<(), HarnessError> {
     console.run(&wait).map(drop)
 }
 
-fn demo_packages(repository: &Repository) -> Result<(), HarnessError> {
+/// A library, a service that needs it, and the real thing.
+pub fn demo_packages(repository: &Repository) -> Result<(), HarnessError> {
     let lib = Package::new("libdemo", "1.0").with_file("/usr/lib/libdemo.so.1", "1.0\n");
     let mut demo = Package::service("demo", "1.0");
     demo.depends = "libdemo (>= 1.0)".into();

@@ -97,7 +97,7 @@ fn the_users_things_stay_and_the_system_is_clean() {
     let tree = desk.tree().unwrap();
     assert_eq!(tree.text("/home/anna/Documents/diary").unwrap().unwrap(), "dear diary\nmore\n");
     assert!(!tree.has("/home/anna/Documents/photo").unwrap());
-    assert_eq!(tree.find("/", "evil").unwrap(), Vec::<String>::new());
+    assert_eq!(tree.find("/", "/evil").unwrap(), Vec::<String>::new());
     assert!(tree.has("/home/anna/empty").unwrap());
 
     // Caches and the kept edits of the image's files go; what is the user's stays.
