@@ -22,7 +22,7 @@ const TAIL_BYTES_MAX: usize = 3000;
 /// How often a garbled answer is asked for.
 const ASKS_MAX: u32 = 3;
 /// For a command that names no deadline. Generous: a translated guest on a busy host is slow.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(180);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
 /// Scratch files in the guest.
 const SCRATCH: &str = "/run/console";
 

@@ -22,8 +22,8 @@ mod site;
 mod watcher;
 
 pub use console::{Console, Output};
-pub use error::HarnessError;
 pub use disk::{DiskTree, check_snapshot, check_volumes, fsck_file, materialise};
+pub use error::HarnessError;
 pub use guest::Guest;
-pub use site::{Desktop, Session, Site, program as site_program};
+pub use site::{Desktop, IMAGE, Session, Site, program as site_program};
 pub use watcher::{Silent, Watcher};

@@ -178,9 +178,8 @@ impl Repository {
         fs::create_dir_all(&kept)?;
         for name in names {
             let prefix = format!("{name}_");
-            let of_it = |entry: &fs::DirEntry| {
-                entry.file_name().to_string_lossy().starts_with(&prefix)
-            };
+            let of_it =
+                |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&prefix);
             if !fs::read_dir(&kept)?.filter_map(Result::ok).any(|entry| of_it(&entry)) {
                 let mut command = Command::new("apt-get");
                 command.args(["-q", "download", name]).current_dir(&kept);
@@ -193,6 +192,11 @@ impl Repository {
             }
         }
         self.add(&[])
+    }
+
+    /// Where the packages are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// A shell command that makes the guest know this repository, and no other.

@@ -62,10 +62,18 @@ impl Site {
         let dir = tempfile::Builder::new().prefix("gl").tempdir()?;
         let path = dir.path().to_owned();
         let home = Home::open(&path, Launcher::new(program()?, vec!["worker".into()]))?;
-        let options = ImportOptions { name: IMAGE.into(), grow_to: None, cause: None };
-        let (images, clock) = (home.images()?, home.clock.as_ref());
-        goldleaf_image::import(&images, &home.launcher, clock, disk, &options, &Silent)?;
-        Ok(Self { home, path, _dir: dir })
+        let site = Self { home, path, _dir: dir };
+        site.import(IMAGE, disk)?;
+        Ok(site)
+    }
+
+    /// Imports a raw disk.
+    pub fn import(&self, name: &str, disk: &Path) -> Result<(), HarnessError> {
+        let options = ImportOptions { name: name.into(), grow_to: None, cause: None };
+        let (images, clock) = (self.home.images()?, self.home.clock.as_ref());
+        let launcher = &self.home.launcher;
+        goldleaf_image::import(&images, launcher, clock, disk, &options, &Silent)?;
+        Ok(())
     }
 
     /// A desktop with apps layers, lowest first.

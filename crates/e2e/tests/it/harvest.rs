@@ -3,24 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
 
-use goldleaf_block::{ByteOffset, ReadBlocks, SessionDevice, SessionId, WriteBlocks};
-use goldleaf_e2e::{Silent, Site, fsck_file, materialise};
-use goldleaf_host::Dir;
-use goldleaf_layer::{Digest, Kind};
-use goldleaf_player::desktop::{
-    self, Composed, Filer, Harvest, SessionView, Stack, StackVersions, StoreName, records_by_layer,
-};
-use goldleaf_worker::protocol::HarvestMode;
+use crate::bench::{Bench, IMAGE, Mounted, run};
 
 const ROUNDS: u64 = 10;
 const OPERATIONS: u64 = 400;
-const BLOCK: usize = 4096;
 
 /// Numbers that look random (xorshift64*), the same at every run.
 struct Chance(u64);
@@ -38,17 +28,14 @@ impl Chance {
     }
 }
 
-fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{program} {arguments:?}: {said}");
-}
-
 /// A system small enough to be looked at whole.
 fn make_disk(dir: &Path) -> PathBuf {
     let root = dir.join("root");
     let mut files: Vec<(String, String)> = vec![
-        ("etc/passwd".into(), "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n".into()),
+        (
+            "etc/passwd".into(),
+            "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n".into(),
+        ),
         ("etc/group".into(), "root:x:0:\nann:x:1000:\n".into()),
         ("etc/shadow".into(), "root:*:1::::::\nann:*:1::::::\n".into()),
         ("etc/gshadow".into(), "root:*::\nann:!::\n".into()),
@@ -75,23 +62,6 @@ fn make_disk(dir: &Path) -> PathBuf {
     let (root, file) = (root.to_str().unwrap(), disk.to_str().unwrap());
     run("mke2fs", &["-q", "-t", "ext4", "-b", "4096", "-d", root, file]);
     disk
-}
-
-/// A disk at a directory of the kernel's.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(disk: &Path, at: &Path) -> Self {
-        fs::create_dir_all(at).unwrap();
-        run("mount", &["-o", "loop", disk.to_str().unwrap(), at.to_str().unwrap()]);
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        run("umount", &[self.0.to_str().unwrap()]);
-    }
 }
 
 /// All that is to be the same at a path.
@@ -186,13 +156,19 @@ fn operate(chance: &mut Chance, place: &Path, first: u64) {
         7 | 8 => fs::rename(&file, &fresh),
         9 => fs::remove_file(&file),
         10 if dir != *place && chance.below(4) == 0 => fs::remove_dir_all(&dir),
-        11 if plain => fs::set_permissions(&file, fs::Permissions::from_mode(
-            [0o600, 0o644, 0o755][chance.below(3) as usize])),
+        11 if plain => fs::set_permissions(
+            &file,
+            fs::Permissions::from_mode([0o600, 0o644, 0o755][chance.below(3) as usize]),
+        ),
         12 => chown(&file, Some([0, 1000][chance.below(2) as usize]), Some(1000)),
         13 if plain => overwrite(chance, &file),
-        14 if plain => OpenOptions::new().append(true).open(&file)
+        14 if plain => OpenOptions::new()
+            .append(true)
+            .open(&file)
             .and_then(|mut file| file.write_all(&chance.bytes(len))),
-        15 if plain => OpenOptions::new().write(true).open(&file)
+        15 if plain => OpenOptions::new()
+            .write(true)
+            .open(&file)
             .and_then(|file| file.set_len(chance.below(100_000))),
         _ => Ok(()),
     };
@@ -207,83 +183,6 @@ fn overwrite(chance: &mut Chance, path: &Path) -> std::io::Result<()> {
     let len = file.metadata()?.len();
     file.seek(SeekFrom::Start(chance.below(len + 20_000)))?;
     file.write_all(&chance.bytes(300))
-}
-
-struct Bench {
-    site: Site,
-    dir: Arc<dyn Dir>,
-    scratch: tempfile::TempDir,
-    private: BTreeMap<Kind, Digest>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let scratch = tempfile::tempdir().unwrap();
-        let site = Site::with_disk(&make_disk(scratch.path())).unwrap();
-        let dir = site.home.sub("bench").unwrap();
-        Self { site, dir, scratch, private: BTreeMap::new() }
-    }
-
-    fn compose(&self) -> (Stack, Composed) {
-        let versions = StackVersions {
-            image: ("golden".into(), 1),
-            apps: Vec::new(),
-            private: self.private.clone(),
-        };
-        let stack = Stack::open(&self.site.home, &self.dir, &versions).unwrap();
-        let (composed, _) = desktop::compose(&self.site.home, &self.dir, &stack, &Silent).unwrap();
-        (stack, composed)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
-
-    /// The composed disk as a file, and as the kernel sees it.
-    fn composed_file(&self, composed: &Composed) -> PathBuf {
-        let path = self.path("composed.img");
-        materialise(&composed.device().unwrap(), &File::create(&path).unwrap()).unwrap();
-        fsck_file(&path).unwrap();
-        path
-    }
-
-    /// Files a session that turned one disk into another.
-    fn file(&mut self, number: u64, stack: &Stack, composed: &Composed, after: &Path) {
-        let home = &self.site.home;
-        let session = self.dir.create_dir(&format!("s{number}")).unwrap();
-        let base = Arc::new(composed.device().unwrap());
-        let device =
-            SessionDevice::create(session, base.clone(), SessionId([7; 16]), [0; 32]).unwrap();
-        write_difference(&base, after, &device);
-        device.flush().unwrap();
-        let view = SessionView::new(composed, &device).unwrap();
-        let mode = HarvestMode::Desktop;
-        let harvest = Harvest { stack, composed, view: &view, site_rules: None, mode };
-        let harvested = harvest.run(home, &Silent).unwrap();
-        let mut filer = Filer::new(&stack.own, StoreName::Private, &stack.private, &view).unwrap();
-        harvested.items.iter().for_each(|item| filer.file(item).unwrap());
-        let records = records_by_layer(&harvested.reply, &composed.facts.dormant);
-        let filing = filer.finish(&records, 1, "test").unwrap();
-        for (kind, layer) in &filing.versions {
-            self.private.insert(*kind, layer.digest().unwrap());
-        }
-    }
-}
-
-fn write_difference(base: &Arc<goldleaf_block::MapDevice>, after: &Path, device: &SessionDevice) {
-    let mut file = File::open(after).unwrap();
-    let (mut old, mut new) = (vec![0; 64 * BLOCK], vec![0; 64 * BLOCK]);
-    let mut at = 0;
-    while at < base.len().0 {
-        base.read_at(ByteOffset(at), &mut old).unwrap();
-        file.read_exact(&mut new).unwrap();
-        for (index, (old, new)) in old.chunks(BLOCK).zip(new.chunks(BLOCK)).enumerate() {
-            if old != new {
-                device.write_at(ByteOffset(at + (index * BLOCK) as u64), new).unwrap();
-            }
-        }
-        at += new.len() as u64;
-    }
 }
 
 /// What the next session must find: the user's as it was left, all else as in the image.
@@ -309,16 +208,17 @@ fn assert_same(expected: &BTreeMap<String, Seen>, found: &BTreeMap<String, Seen>
 
 #[test]
 fn what_the_kernel_wrote_is_what_the_next_session_finds() {
-    let mut bench = Bench::new();
+    let scratch = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(&make_disk(scratch.path()));
     let mut chance = Chance(0x6f1d_23a7);
     let mut image = None;
     let mut due: Option<BTreeMap<String, Seen>> = None;
     let at = bench.path("mnt");
     for round in 0..=ROUNDS {
-        let (stack, composed) = bench.compose();
-        let disk = bench.composed_file(&composed);
+        let (stack, composed) = bench.compose(IMAGE);
+        let disk = bench.composed_file(&stack, &composed);
         let after = bench.path("after.img");
-        let mounted = Mounted::new(&disk, &at);
+        let mounted = Mounted::new(&disk, &at, 0);
         let before = look(&at);
         let image = image.get_or_insert_with(|| before.clone());
         assert_same(due.as_ref().unwrap_or(image), &before, round);
@@ -342,6 +242,6 @@ fn what_the_kernel_wrote_is_what_the_next_session_finds() {
             fs::rename(&disk, &after).unwrap();
         }
         due = Some(expected(image, &seen));
-        bench.file(round, &stack, &composed, &after);
+        bench.file(&stack, &composed, &after);
     }
 }

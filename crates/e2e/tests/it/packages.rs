@@ -5,9 +5,18 @@ use goldleaf_e2e::{Console, HarnessError, Site};
 use goldleaf_player::desktop;
 
 /// The real thing, with what it needs beyond the image.
-const REDIS: &[&str] =
-    &["redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1", "procps", "adduser",
-      "lsb-base", "libproc2-0", "sysvinit-utils"];
+const REDIS: &[&str] = &[
+    "redis-server",
+    "redis-tools",
+    "libjemalloc2",
+    "liblzf1",
+    "libatomic1",
+    "procps",
+    "adduser",
+    "lsb-base",
+    "libproc2-0",
+    "sysvinit-utils",
+];
 const INSTALL: &str = "DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends";
 
 /// What Debian's own tools think of the system.
@@ -30,7 +39,8 @@ fn active(console: &mut Console, unit: &str) -> Result<(), HarnessError> {
     console.run(&wait).map(drop)
 }
 
-fn demo_packages(repository: &Repository) -> Result<(), HarnessError> {
+/// A library, a service that needs it, and the real thing.
+pub fn demo_packages(repository: &Repository) -> Result<(), HarnessError> {
     let lib = Package::new("libdemo", "1.0").with_file("/usr/lib/libdemo.so.1", "1.0\n");
     let mut demo = Package::service("demo", "1.0");
     demo.depends = "libdemo (>= 1.0)".into();
@@ -53,18 +63,24 @@ fn installed_packages_outlive_a_reset_and_a_new_image() {
         active(console, "redis-server")?;
         active(console, "demo")?;
         console.run("redis-cli set fruit apple && redis-cli save")?;
-        console.run("sed -i s/hello/goodbye/ /etc/demo.conf; echo 'maxmemory 9mb' \
-                     >>/etc/redis/redis.conf; echo data >/var/lib/demo/database")?;
+        console.run(
+            "sed -i s/hello/goodbye/ /etc/demo.conf; echo 'maxmemory 9mb' \
+                     >>/etc/redis/redis.conf; echo data >/var/lib/demo/database",
+        )?;
         uid = console.run("id -u redis; id -u demo")?;
         console.send("systemctl reboot")?;
         console.login("root", "root", std::time::Duration::from_secs(400))?;
         active(console, "redis-server")?;
         active(console, "demo")?;
-        assert_eq!(console.run("redis-cli get fruit; redis-cli config get maxmemory")?,
-            "apple\nmaxmemory\n9437184");
+        assert_eq!(
+            console.run("redis-cli get fruit; redis-cli config get maxmemory")?,
+            "apple\nmaxmemory\n9437184"
+        );
         console.run("sleep 3")?;
-        assert_eq!(console.run("cd /var/lib/demo; cat who greeting database")?,
-            "demo\ngoodbye\ndata");
+        assert_eq!(
+            console.run("cd /var/lib/demo; cat who greeting database")?,
+            "demo\ngoodbye\ndata"
+        );
         sound(console)?;
         console.run("redis-cli set fruit pear && redis-cli save").map(drop)
     })
@@ -79,9 +95,11 @@ fn installed_packages_outlive_a_reset_and_a_new_image() {
         console.run(&format!("{INSTALL} libdemo"))?;
         // Somebody else for the numbers that the user's packages got.
         for (name, uid) in ["first", "second"].iter().zip(uid.lines()) {
-            console.run(&format!("groupadd -g {uid} {name} && useradd -M -u {uid} -g {uid} \
+            console.run(&format!(
+                "groupadd -g {uid} {name} && useradd -M -u {uid} -g {uid} \
                 -s /usr/sbin/nologin {name} && mkdir /var/lib/{name} && \
-                chown {name}:{name} /var/lib/{name}"))?;
+                chown {name}:{name} /var/lib/{name}"
+            ))?;
         }
         console.run("echo 2 >/usr/share/golden-version")?;
         console.send("systemctl poweroff")
@@ -96,11 +114,14 @@ fn installed_packages_outlive_a_reset_and_a_new_image() {
         assert_eq!(console.run("redis-cli get fruit; cat /var/lib/demo/database")?, "pear\ndata");
         let owners = "stat -c %U:%G /var/lib/redis /var/lib/demo /var/lib/first /var/lib/second \
                       /var/lib/redis/dump.rdb /etc/redis/redis.conf";
-        let expected = "redis:redis\ndemo:demo\nfirst:first\nsecond:second\nredis:redis\nredis:redis";
+        let expected =
+            "redis:redis\ndemo:demo\nfirst:first\nsecond:second\nredis:redis\nredis:redis";
         assert_eq!(console.run(owners)?, expected);
         assert_eq!(console.run("id -u first; id -u second")?, uid);
-        assert_eq!(console.run("cat /usr/lib/libdemo.so.1; dpkg-query -Wf '${Version}' libdemo")?,
-            "2.0\n2.0");
+        assert_eq!(
+            console.run("cat /usr/lib/libdemo.so.1; dpkg-query -Wf '${Version}' libdemo")?,
+            "2.0\n2.0"
+        );
         console.run("echo yours >>/home/pat/document").map(drop)
     })
     .unwrap();
@@ -146,8 +167,10 @@ fn rejuvenate_applications(site: &Site, desk: &goldleaf_e2e::Desktop, repository
 
     desk.session(|console| {
         sound(console)?;
-        assert_eq!(console.run("! dpkg-query -W demo 2>&1")?,
-            "dpkg-query: no packages found matching demo");
+        assert_eq!(
+            console.run("! dpkg-query -W demo 2>&1")?,
+            "dpkg-query: no packages found matching demo"
+        );
         console.run(&repository.subscribe())?;
         console.run(&format!("{INSTALL} demo"))?;
         active(console, "demo")

@@ -39,14 +39,23 @@ fn with_home(dir: &Path) -> PathBuf {
     file.set_len(file.metadata().unwrap().len() + HOME_BYTES).unwrap();
     let disk = path.to_str().unwrap();
     // The backup table goes to the new end; a partition takes what is free behind the others.
-    run("sh", &["-c", &format!(
-        "sfdisk -q --relocate gpt-bak-std {disk} && echo ',,L' | sfdisk -q --append {disk}"
-    )]);
+    run(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "sfdisk -q --relocate gpt-bak-std {disk} && echo ',,L' | sfdisk -q --append {disk}"
+            ),
+        ],
+    );
     let parts = partitions(dir, "disk.raw");
     let (root, home) = (&parts[parts.len() - 2], &parts[parts.len() - 1]);
     let offset = format!("offset={}", home.start.0);
     let blocks = format!("{}", home.len.0 / 4096);
-    run("mke2fs", &["-q", "-t", "ext4", "-b", "4096", "-L", "people", "-E", &offset, disk, &blocks]);
+    run(
+        "mke2fs",
+        &["-q", "-t", "ext4", "-b", "4096", "-L", "people", "-E", &offset, disk, &blocks],
+    );
     mounted(disk, root, &dir.join("mnt"), |at| {
         let fstab = fs::read_to_string(at.join("etc/fstab")).unwrap();
         fs::write(at.join("etc/fstab"), fstab + "LABEL=people /home ext4 defaults 0 2\n").unwrap();
@@ -63,19 +72,29 @@ fn a_home_on_its_own_partition_is_kept_by_the_same_rules() {
     let site = Site::with_disk(&with_home(dir.path())).unwrap();
     let desk = site.desktop("parted", &[]).unwrap();
     desk.session(|console| {
-        assert_eq!(console.run("findmnt -no SOURCE /home; cat /home/readme")?,
-            "/dev/vda3\nfrom the image");
-        console.run("useradd -m bea && echo dear >/home/bea/diary && chown bea /home/bea/diary && \
-                     mkdir /home/bea/.cache && echo c >/home/bea/.cache/c && rm /usr/bin/wall")?;
+        assert_eq!(
+            console.run("findmnt -no SOURCE /home; cat /home/readme")?,
+            "/dev/vda3\nfrom the image"
+        );
+        console.run(
+            "useradd -m bea && echo dear >/home/bea/diary && chown bea /home/bea/diary && \
+                     mkdir /home/bea/.cache && echo c >/home/bea/.cache/c && rm /usr/bin/wall",
+        )?;
         // Over the boundary of the volumes.
         console.run("mv /etc/issue.net /home/bea/ && cp -a /usr/bin/script /home/bea/tool")?;
         console.send("systemctl reboot")?;
         console.login("root", "root", Duration::from_secs(400))?;
-        assert_eq!(console.run("findmnt -no SOURCE /home; cat /home/readme /home/bea/diary")?,
-            "/dev/vda3\nfrom the image\ndear");
+        assert_eq!(
+            console.run("findmnt -no SOURCE /home; cat /home/readme /home/bea/diary")?,
+            "/dev/vda3\nfrom the image\ndear"
+        );
         assert_eq!(console.run("stat -c %U /home/bea/diary /home/bea")?, "bea\nbea");
-        console.run("test -x /usr/bin/wall && test -s /etc/issue.net && test -x /home/bea/tool && \
-                     rm /home/readme").map(drop)
+        console
+            .run(
+                "test -x /usr/bin/wall && test -s /etc/issue.net && test -x /home/bea/tool && \
+                     rm /home/readme",
+            )
+            .map(drop)
     })
     .unwrap();
     let tree = desk.tree().unwrap();

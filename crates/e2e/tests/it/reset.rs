@@ -72,25 +72,32 @@ fn the_users_things_stay_and_the_system_is_clean() {
         // A renamed file of the image's is a new one under its new name: the user's own.
         assert!(!console.run(gone)?.contains("evil"), "{}", console.run(gone)?);
         assert!(!console.run(gone)?.contains("scratch"));
-        assert_eq!(console.run("tail -1 /etc/hosts; cat /etc/site.conf /root/notes")?,
-            "10.9.8.7 printer\nsite=1\nroot was here");
+        assert_eq!(
+            console.run("tail -1 /etc/hosts; cat /etc/site.conf /root/notes")?,
+            "10.9.8.7 printer\nsite=1\nroot was here"
+        );
         assert_eq!(console.run("cat /home/anna/.cache/app/index")?, "thumbnails");
-        assert_eq!(console.run("stat -c %h /home/anna/hard; readlink /home/anna/link")?,
-            "2\nDocuments/diary");
+        assert_eq!(
+            console.run("stat -c %h /home/anna/hard; readlink /home/anna/link")?,
+            "2\nDocuments/diary"
+        );
         assert_eq!(console.run("id -un 1000; systemctl --failed --no-legend")?, "anna");
         console.run("rm /home/anna/Documents/photo; echo more >>/home/anna/Documents/diary")?;
         Ok(())
     });
     let first = first.unwrap();
     let pids = first.events.iter().filter(|event| {
-        matches!(event, desktop::Event::Machine(goldleaf_player::machine::MachineNews::Started { .. }))
+        matches!(
+            event,
+            desktop::Event::Machine(goldleaf_player::machine::MachineNews::Started { .. })
+        )
     });
     assert_eq!(pids.count(), 1, "one hypervisor for both: {:?}", first.events);
 
     let tree = desk.tree().unwrap();
     assert_eq!(tree.text("/home/anna/Documents/diary").unwrap().unwrap(), "dear diary\nmore\n");
     assert!(!tree.has("/home/anna/Documents/photo").unwrap());
-    assert_eq!(tree.find("/", "evil").unwrap(), Vec::<String>::new());
+    assert_eq!(tree.find("/", "/evil").unwrap(), Vec::<String>::new());
     assert!(tree.has("/home/anna/empty").unwrap());
 
     // Caches and the kept edits of the image's files go; what is the user's stays.

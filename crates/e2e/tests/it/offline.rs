@@ -1,0 +1,138 @@
+//! The packages' story without a machine: the same maintainer scripts on the same image, in a
+//! chroot on the composed disk. Seconds instead of minutes.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use goldleaf_e2e::images;
+use goldleaf_e2e::repo::{Package, Repository};
+use goldleaf_layer::Kind;
+
+use crate::bench::{Bench, IMAGE, Mounted, run};
+use crate::packages::demo_packages;
+
+/// Where the root partition begins in the suite's image.
+fn root_start(disk: &Path) -> u64 {
+    let table = run("sfdisk", &["--dump", disk.to_str().unwrap()]);
+    let last = table.lines().last().unwrap();
+    let start = last.split("start=").nth(1).unwrap().split(',').next().unwrap();
+    start.trim().parse::<u64>().unwrap() * 512
+}
+
+/// Runs a script in the system at a directory; gives what it wrote.
+fn inside(at: &Path, script: &str) -> String {
+    let output = Command::new("chroot").arg(at).args(["bash", "-ec", script]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{script}:\n{text}\n{said}");
+    text
+}
+
+/// Installs packages of a repository, without starting what they bring.
+fn install(at: &Path, repository: &Repository, packages: &[&str]) {
+    let debs = at.join("tmp/debs");
+    fs::create_dir_all(&debs).unwrap();
+    let prefixes: Vec<String> = packages.iter().map(|name| format!("{name}_")).collect();
+    for entry in fs::read_dir(repository.dir()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+            fs::copy(entry.path(), debs.join(name)).unwrap();
+        }
+    }
+    let quiet = "printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; \
+                 chmod 755 /usr/sbin/policy-rc.d; export DEBIAN_FRONTEND=noninteractive; ";
+    inside(at, &format!("{quiet} dpkg -i /tmp/debs/*.deb; rm -r /tmp/debs /usr/sbin/policy-rc.d"));
+}
+
+fn sound(at: &Path) {
+    assert_eq!(inside(at, "dpkg --audit"), "");
+    inside(at, "apt-get -q check");
+    inside(at, "pwck -qr && grpck -qr");
+    assert_eq!(inside(at, "find / -xdev \\( -nouser -o -nogroup \\) -print"), "");
+}
+
+impl Bench {
+    /// A session over an image, filed.
+    fn story(&mut self, image: &str, story: impl FnOnce(&Path)) {
+        let (stack, composed) = self.compose(image);
+        let disk = self.composed_file(&stack, &composed);
+        let at = self.path("mnt");
+        let mounted = Mounted::new(&disk, &at, root_start(&disk));
+        story(&at);
+        drop(mounted);
+        self.file(&stack, &composed, &disk);
+    }
+}
+
+/// The next version of the image: a newer library, and somebody else for the numbers that the
+/// user's packages got.
+fn golden_two(bench: &Bench, repository: &Repository, uids: &str) {
+    let disk = bench.path("two.raw");
+    images::copy(&images::kept(&images::recipe()).unwrap(), &disk).unwrap();
+    let at = bench.path("mnt");
+    let mounted = Mounted::new(&disk, &at, root_start(&disk));
+    let newer = Package::new("libdemo", "2.0").with_file("/usr/lib/libdemo.so.1", "2.0\n");
+    fs::remove_file(repository.dir().join("libdemo_1.0_all.deb")).unwrap();
+    repository.add(&[newer]).unwrap();
+    install(&at, repository, &["libdemo"]);
+    for (name, uid) in ["first", "second"].iter().zip(uids.lines()) {
+        inside(&at, &format!("groupadd -g {uid} {name} && useradd -M -u {uid} -g {uid} \
+            -s /usr/sbin/nologin {name} && mkdir /var/lib/{name} && chown {name}: /var/lib/{name}"));
+    }
+    inside(&at, "echo 2 >/usr/share/golden-version");
+    drop(mounted);
+    bench.site.import("two", &disk).unwrap();
+}
+
+#[test]
+fn packages_outlive_a_new_image_in_a_chroot() {
+    let mut bench = Bench::new(&images::kept(&images::recipe()).unwrap());
+    let repository = Repository::serve(&[]).unwrap();
+    demo_packages(&repository).unwrap();
+    let mut uids = String::new();
+    bench.story(IMAGE, |at| {
+        let debs = ["redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1",
+            "libdemo", "demo"];
+        install(at, &repository, &debs);
+        inside(at, "mkdir /home/pat; echo mine >/home/pat/document; echo dump \
+            >/var/lib/redis/dump.rdb; chown redis: /var/lib/redis/dump.rdb; \
+            echo data >/var/lib/demo/database; sed -i s/hello/goodbye/ /etc/demo.conf");
+        uids = inside(at, "id -u redis; id -u demo");
+        sound(at);
+    });
+    bench.story(IMAGE, |at| {
+        sound(at);
+        assert_eq!(inside(at, "cat /home/pat/document /etc/demo.conf"), "mine\ngreeting=goodbye\n");
+        assert_eq!(inside(at, "id -u redis; id -u demo"), uids);
+        inside(at, "systemctl is-enabled redis-server demo; test -x /usr/bin/redis-server");
+    });
+    golden_two(&bench, &repository, &uids);
+    bench.story("two", |at| {
+        sound(at);
+        assert_eq!(inside(at, "id -u first; id -u second"), uids);
+        let owners = "stat -c %U:%G /var/lib/redis /var/lib/demo /var/lib/first /var/lib/second \
+            /var/lib/redis/dump.rdb /etc/redis/redis.conf";
+        assert_eq!(inside(at, owners),
+            "redis:redis\ndemo:demo\nfirst:first\nsecond:second\nredis:redis\nredis:redis\n");
+        assert_eq!(inside(at, "cat /usr/lib/libdemo.so.1; dpkg-query -Wf '${Version}' libdemo"),
+            "2.0\n2.0");
+        inside(at, "dpkg -s demo redis-server; systemctl is-enabled redis-server demo");
+        inside(at, "echo yours >>/home/pat/document");
+    });
+    // The user's applications go, as a rejuvenation lets them; what they kept waits for them.
+    bench.private.remove(&Kind::UserApps);
+    bench.private.remove(&Kind::Local);
+    bench.story("two", |at| {
+        sound(at);
+        inside(at, "! dpkg -s demo; ! dpkg -s redis-server; ! test -e /var/lib/demo; \
+            ! test -e /var/lib/redis; ! test -e /etc/demo.conf; ! id demo");
+        assert_eq!(inside(at, "cat /home/pat/document"), "mine\nyours\n");
+        install(at, &repository, &["demo"]);
+    });
+    bench.story("two", |at| {
+        sound(at);
+        assert_eq!(inside(at, "cat /var/lib/demo/database; stat -c %U /var/lib/demo"), "data\ndemo\n");
+    });
+}
