@@ -71,5 +71,7 @@ fn copy(ground: &Ground, source: &std::path::Path) -> Result<(Took, u64)> {
     mounted.close()?;
     let bytes = (fs::metadata(&disk)?.blocks() - before) * 512;
     fs::remove_file(&disk)?;
+    // What the peer left in the host's cache must not burden our next run.
+    disks::sh("sync", &[])?;
     Ok((took, bytes))
 }

@@ -17,11 +17,30 @@ pub const START: u64 = 1 << 20;
 /// Bytes that are compared at once.
 const PIECE: usize = 1 << 20;
 
-/// A place for everything, beside the program: the build's directory is on a disk that has room.
-pub fn scratch() -> Result<tempfile::TempDir> {
-    let program = std::env::current_exe()?;
-    let beside = program.parent().ok_or("a program without a directory")?;
-    Ok(tempfile::Builder::new().prefix("bench-").tempdir_in(beside)?)
+/// A place for everything.
+pub struct Scratch {
+    path: PathBuf,
+    _own: Option<tempfile::TempDir>,
+}
+
+impl Scratch {
+    /// The directory that was named, which stays; else one beside the program, which goes: the
+    /// build's directory is on a disk that has room.
+    pub fn new(lasting: Option<&str>) -> Result<Self> {
+        if let Some(path) = lasting {
+            fs::create_dir_all(path)?;
+            return Ok(Self { path: fs::canonicalize(path)?, _own: None });
+        }
+        let program = std::env::current_exe()?;
+        let beside = program.parent().ok_or("a program without a directory")?;
+        let own = tempfile::Builder::new().prefix("bench-").tempdir_in(beside)?;
+        Ok(Self { path: own.path().into(), _own: Some(own) })
+    }
+
+    /// Where.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// Runs a command; what it says matters only when it fails.
@@ -157,10 +176,7 @@ fn copy_out(disk: &MapDevice, path: &Path) -> Result<()> {
 }
 
 /// The blocks of a file that are not as on the disk that it was copied from.
-fn differing(
-    disk: &MapDevice,
-    path: &Path,
-) -> Result<Vec<(u64, Box<[u8; BLOCK_SIZE as usize]>)>> {
+fn differing(disk: &MapDevice, path: &Path) -> Result<Vec<(u64, Box<[u8; BLOCK_SIZE as usize]>)>> {
     let dir = RealDir::open(path.parent().ok_or("a file without a directory")?)?;
     let name = path.file_name().and_then(|name| name.to_str()).ok_or("a name that is not text")?;
     let file = dir.open(name)?;

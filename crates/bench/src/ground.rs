@@ -71,6 +71,9 @@ impl Ground {
     pub fn prepare(scratch: &Path, size: Size) -> Result<Self> {
         let path = scratch.join("home");
         let home = open_home(&path)?;
+        if desktop::peek(&home, FULL).is_ok() {
+            return Ok(Self { home, path, scratch: scratch.into() });
+        }
         eprintln!("making an image of 40 GB with {} files", size.image_files);
         let disk = scratch.join("image.raw");
         disks::make(&disk)?;
@@ -113,7 +116,8 @@ impl Ground {
         let store = Store::open(desktop.dir.create_dir("private")?)?;
         let mut writer = store.writer()?;
         let mut editor = LayerEditor::new(&store, &Layer::empty(Kind::UserData))?;
-        editor.put(&GuestPath::parse(LAYER_ROOT)?, entry(NodeKind::Directory, Content::default()))?;
+        editor
+            .put(&GuestPath::parse(LAYER_ROOT)?, entry(NodeKind::Directory, Content::default()))?;
         for number in 0..files {
             if number % FILES_PER_DIR == 0 {
                 let path = format!("{LAYER_ROOT}/d{}", number / FILES_PER_DIR);

@@ -41,7 +41,8 @@ fn filing(ground: &Ground, size: Size, table: &mut Table) -> Result<()> {
         before.restore(&mut desktop)?;
     }
     let (ours, theirs) = (medians(&ours), medians(&theirs));
-    let row = |name: &str, value| Row::new(format!("harvest.1000_ops_in_300k_files{name}"), value, "s");
+    let row =
+        |name: &str, value| Row::new(format!("harvest.1000_ops_in_300k_files{name}"), value, "s");
     let bar = Bar::AtMostAndPeer(0.15, 10.0);
     table.push(row("", ours.wall_s).beside(PEER, theirs.wall_s).bar(bar));
     table.push(row(".cpu", ours.cpu_s).beside(PEER, theirs.cpu_s));
@@ -76,9 +77,7 @@ fn reset(ground: &Ground, size: Size, table: &mut Table) -> Result<()> {
 pub fn changes(ground: &Ground, desktop: &Desktop, size: Size) -> Result<Changes> {
     let composed = composed(ground, desktop)?;
     let scratch = ground.scratch.join("session.raw");
-    Changes::of(&composed.device()?, &scratch, |root| {
-        work(root, size.operations, size.image_files)
-    })
+    Changes::of(&composed.device()?, &scratch, |root| work(root, size.operations, size.image_files))
 }
 
 fn composed(ground: &Ground, desktop: &Desktop) -> Result<Composed> {

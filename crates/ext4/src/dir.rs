@@ -10,6 +10,8 @@
 //! Kernel documentation, filesystems/ext4, "Directory Entries". The kernel lays a hash tree so
 //! that linear readers see a plain directory; its hashes are not needed and are not trusted.
 
+use std::collections::HashMap;
+
 use goldleaf_block::{BLOCK_SIZE, BlockNo};
 
 use crate::error::{Ext4Error, Result, check_sum, corrupt};
@@ -23,6 +25,12 @@ const BLOCK: usize = BLOCK_SIZE as usize;
 const CHUNK: u64 = 16;
 /// Largest directory in blocks: 1 GiB, more than a hash tree of two levels can hold.
 const BLOCKS_MAX: u64 = 1 << 18;
+
+/// Longest directory of which an index is kept in memory, in bytes; some 30,000 names.
+const INDEXED_MAX: u64 = 1 << 20;
+
+/// The names of a directory, `.` and `..` excepted.
+pub(crate) type Names = HashMap<Box<[u8]>, InodeNo>;
 
 /// A record as it stands in its block; `.` and `..` are among them.
 #[derive(Debug, Clone, Copy)]
@@ -213,6 +221,9 @@ fn is_name(name: &[u8]) -> bool {
 
 /// Finds one name; `..` is allowed.
 pub(crate) fn lookup(volume: &Volume, dir: &Inode, name: &[u8]) -> Result<Option<InodeNo>> {
+    if dir.size > BLOCK_SIZE && dir.size <= INDEXED_MAX && name != b".." {
+        return Ok(volume.names(dir)?.get(name).copied());
+    }
     let mut found = None;
     for_each(volume, dir, &mut |entry| {
         if entry.name != name {
@@ -222,6 +233,18 @@ pub(crate) fn lookup(volume: &Volume, dir: &Inode, name: &[u8]) -> Result<Option
         Ok(Step::Stop)
     })?;
     Ok(found)
+}
+
+/// An index of a directory's names. Of two records with one name the first counts, as in a search.
+pub(crate) fn index(volume: &Volume, dir: &Inode) -> Result<Names> {
+    let mut names = Names::new();
+    for_each(volume, dir, &mut |entry| {
+        if !entry.is_dot() {
+            names.entry(entry.name.into()).or_insert(entry.ino);
+        }
+        Ok(Step::Next)
+    })?;
+    Ok(names)
 }
 
 /// All names but `.` and `..`, sorted.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ReadBlocks};
 use goldleaf_tree::{DirEntry, FileExtent, FileTree, Node, NodeId, TreeError, Xattr};
 
-use crate::dir::{self, Step};
+use crate::dir::{self, Names, Step};
 use crate::error::{Ext4Error, Result, check_sum, corrupt};
 use crate::extent::{FileMap, read_map};
 use crate::group::{Group, fixed_metadata, read_groups};
@@ -19,6 +19,9 @@ const BLOCK: usize = BLOCK_SIZE as usize;
 /// Blocks of metadata in either half of the cache: 8 MiB.
 const CACHE_BLOCKS: usize = 2048;
 
+/// Bytes of directories whose names are indexed at one time.
+const INDEXED_BYTES: u64 = 2 << 20;
+
 /// An ext4 volume that can be read. Everything on it is taken for hostile.
 pub struct Volume {
     device: Arc<dyn ReadBlocks>,
@@ -26,6 +29,7 @@ pub struct Volume {
     groups: Vec<Group>,
     fixed: Vec<BlockRange>,
     cache: Mutex<Cache>,
+    names: Mutex<Indexed>,
     last_map: Mutex<Option<(InodeNo, Arc<FileMap>)>>,
     replayed: Option<Arc<ReplayedDevice>>,
 }
@@ -68,11 +72,13 @@ impl Volume {
         let groups = read_groups(&device, &sb)?;
         let fixed = fixed_metadata(&sb, &groups);
         let cache = Mutex::new(Cache::default());
-        Ok(Volume { device, sb, groups, fixed, cache, last_map: Mutex::new(None), replayed })
+        let (names, last_map) = (Mutex::default(), Mutex::new(None));
+        Ok(Volume { device, sb, groups, fixed, cache, names, last_map, replayed })
     }
 
     fn forget(&self) {
         *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Cache::default();
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Indexed::default();
     }
 
     /// The superblock.
@@ -232,6 +238,17 @@ impl Volume {
         Ok(map)
     }
 
+    /// The names of a directory that is too long to be searched again and again.
+    pub(crate) fn names(&self, dir: &Inode) -> Result<Arc<Names>> {
+        let lock = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(names) = lock().directories.get(&dir.ino) {
+            return Ok(names.clone());
+        }
+        let names = Arc::new(dir::index(self, dir)?);
+        lock().put(dir, names.clone());
+        Ok(names)
+    }
+
     /// The runs of content of an inode.
     pub(crate) fn content(&self, inode: &Inode) -> Result<Vec<FileExtent>> {
         if !inode.is_file() {
@@ -350,6 +367,23 @@ impl FileTree for Volume {
     fn extents(&self, file: NodeId) -> std::result::Result<Option<Vec<FileExtent>>, TreeError> {
         let inode = self.inode(ino_of(file)?)?;
         Ok(Some(self.content(&inode)?))
+    }
+}
+
+/// Directories whose names are at hand; when there are too many, all begin anew.
+#[derive(Default)]
+struct Indexed {
+    directories: HashMap<InodeNo, Arc<Names>>,
+    bytes: u64,
+}
+
+impl Indexed {
+    fn put(&mut self, dir: &Inode, names: Arc<Names>) {
+        if self.bytes + dir.size > INDEXED_BYTES {
+            *self = Self::default();
+        }
+        self.bytes += dir.size;
+        self.directories.insert(dir.ino, names);
     }
 }
 

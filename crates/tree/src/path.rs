@@ -3,13 +3,13 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An absolute path in a guest: raw bytes, components joined by `/`, no leading or trailing `/`. The
 /// root is empty. Ordered component by component, so that a directory stands before what is in it
 /// and its subtree is one contiguous range.
-#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct GuestPath(Vec<u8>);
 
 /// Why bytes are not a path.
@@ -40,15 +40,7 @@ impl GuestPath {
 
     /// The path of `name` in this directory.
     pub fn join(&self, name: &[u8]) -> Result<Self, PathError> {
-        if name.is_empty() || name == b"." || name == b".." {
-            return Err(PathError("a component is empty, `.` or `..`"));
-        }
-        if name.len() > NAME_MAX {
-            return Err(PathError("a component is longer than 255 bytes"));
-        }
-        if name.iter().any(|&byte| byte == b'/' || byte == 0) {
-            return Err(PathError("a component holds `/` or NUL"));
-        }
+        check_name(name)?;
         if self.0.len() + 1 + name.len() > PATH_MAX {
             return Err(PathError("longer than 4096 bytes"));
         }
@@ -118,7 +110,13 @@ impl GuestPath {
 
 impl Ord for GuestPath {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.components().cmp(other.components())
+        // A component's end stands before any byte of a name: as `/` does, if it counts as nothing.
+        let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) };
+        let differs = self.0.iter().zip(&other.0).position(|(one, other)| one != other);
+        match differs {
+            None => self.0.len().cmp(&other.0.len()),
+            Some(at) => rank(&self.0[at]).cmp(&rank(&other.0[at])),
+        }
     }
 }
 
@@ -159,17 +157,74 @@ impl TryFrom<Vec<u8>> for GuestPath {
     type Error = PathError;
 
     fn try_from(bytes: Vec<u8>) -> Result<Self, PathError> {
-        let path = Self::parse(&bytes)?;
-        if path.0 != bytes {
-            return Err(PathError("not in canonical form"));
+        if bytes.is_empty() {
+            return Ok(Self(bytes));
         }
-        Ok(path)
+        if bytes.len() > PATH_MAX {
+            return Err(PathError("longer than 4096 bytes"));
+        }
+        bytes.split(|&byte| byte == b'/').try_for_each(check_name)?;
+        Ok(Self(bytes))
     }
+}
+
+/// Whether bytes can name something in a directory.
+fn check_name(name: &[u8]) -> Result<(), PathError> {
+    if name.is_empty() || name == b"." || name == b".." {
+        return Err(PathError("a component is empty, `.` or `..`"));
+    }
+    if name.len() > NAME_MAX {
+        return Err(PathError("a component is longer than 255 bytes"));
+    }
+    if name.iter().any(|&byte| byte == b'/' || byte == 0) {
+        return Err(PathError("a component holds `/` or NUL"));
+    }
+    Ok(())
 }
 
 impl From<GuestPath> for Vec<u8> {
     fn from(path: GuestPath) -> Self {
         path.0
+    }
+}
+
+/// As bytes, not as a list of numbers: messages hold very many paths.
+impl Serialize for GuestPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for GuestPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(PathVisitor)
+    }
+}
+
+struct PathVisitor;
+
+impl<'de> Visitor<'de> for PathVisitor {
+    type Value = GuestPath;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the bytes of a path")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<GuestPath, E> {
+        self.visit_byte_buf(bytes.to_vec())
+    }
+
+    fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<GuestPath, E> {
+        GuestPath::try_from(bytes).map_err(E::custom)
+    }
+
+    /// Formats without bytes have lists of numbers.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<GuestPath, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = list.next_element()? {
+            bytes.push(byte);
+        }
+        GuestPath::try_from(bytes).map_err(A::Error::custom)
     }
 }
 

@@ -15,6 +15,9 @@ use crate::volume::Volume;
 /// Inodes before the wanted one that may be its directory: a few blocks of the table.
 const NEAR: u32 = 128;
 
+/// What a record's type says of a directory.
+const DIRECTORY: u8 = 2;
+
 /// A name: the directory and the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Name {
@@ -67,7 +70,7 @@ impl<'a> NameSearch<'a> {
             if entry.is_dot() {
                 return Ok(Step::Next);
             }
-            if entry.file_type == 2 {
+            if entry.file_type == DIRECTORY {
                 below.push(entry.ino);
             } else if !known && let Some(missing) = self.missing.get_mut(&entry.ino) {
                 *missing -= 1;
@@ -116,11 +119,14 @@ impl<'a> NameSearch<'a> {
 pub(super) struct Paths<'a> {
     volume: &'a Volume,
     known: HashMap<InodeNo, GuestPath>,
+    /// Names of the directories in those that were climbed through.
+    named: HashMap<InodeNo, HashMap<InodeNo, Vec<u8>>>,
 }
 
 impl<'a> Paths<'a> {
     pub fn new(volume: &'a Volume) -> Self {
-        Self { volume, known: HashMap::from([(InodeNo::ROOT, GuestPath::root())]) }
+        let known = HashMap::from([(InodeNo::ROOT, GuestPath::root())]);
+        Self { volume, known, named: HashMap::new() }
     }
 
     /// The path of a directory in use.
@@ -149,16 +155,21 @@ impl<'a> Paths<'a> {
         Ok(path)
     }
 
-    fn name_in(&self, parent: InodeNo, child: InodeNo) -> Result<Vec<u8>> {
-        let dir = self.volume.inode(parent)?;
-        let mut found = None;
-        dir::for_each(self.volume, &dir, &mut |entry| {
-            if entry.ino != child || entry.is_dot() {
-                return Ok(Step::Next);
-            }
-            found = Some(entry.name.to_vec());
-            Ok(Step::Stop)
-        })?;
-        found.ok_or_else(|| corrupt(parent, format!("a name for {child}"), "none"))
+    /// A directory's name in the one above. All that is named there is read at once: a directory of
+    /// a thousand others is climbed through a thousand times.
+    fn name_in(&mut self, parent: InodeNo, child: InodeNo) -> Result<Vec<u8>> {
+        if !self.named.contains_key(&parent) {
+            let dir = self.volume.inode(parent)?;
+            let mut names = HashMap::new();
+            dir::for_each(self.volume, &dir, &mut |entry| {
+                if entry.file_type == DIRECTORY && !entry.is_dot() {
+                    names.insert(entry.ino, entry.name.to_vec());
+                }
+                Ok(Step::Next)
+            })?;
+            self.named.insert(parent, names);
+        }
+        let name = self.named.get(&parent).and_then(|names| names.get(&child));
+        name.cloned().ok_or_else(|| corrupt(parent, format!("a name for {child}"), "none"))
     }
 }
