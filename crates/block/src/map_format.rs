@@ -43,7 +43,8 @@ impl ExtentMap {
 
     /// The map behind its stored form. Every extent is checked against the lengths of the sources.
     pub fn from_bytes(bytes: &[u8], source_blocks: &[BlockCount]) -> Result<Self, BlockError> {
-        let (head, body) = bytes.split_at_checked(SUM.end).ok_or_else(|| corrupt("a short file"))?;
+        let (head, body) =
+            bytes.split_at_checked(SUM.end).ok_or_else(|| corrupt("a short file"))?;
         if &head[..8] != MAGIC {
             return Err(corrupt("another magic number"));
         }

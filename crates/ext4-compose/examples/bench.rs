@@ -1,6 +1,6 @@
-//! How long composing small files takes, and how much metadata it makes, against `cp -a` of the same
-//! files into a mounted image. Arguments: number of files (20000), and `cp` to run the comparison,
-//! which needs root. Scratch files go to the system's directory for them.
+//! How long composing small files takes, and how much metadata it makes, against `cp -a` of the
+//! same files into a mounted image. Arguments: number of files (20000), and `cp` to run the
+//! comparison, which needs root. Scratch files go to the system's directory for them.
 
 use std::error::Error;
 use std::fs;
@@ -120,6 +120,9 @@ fn copy(scratch: &Path, files: u64) -> Result<(), Box<dyn Error>> {
         .args(["-ec", script, "sh"])
         .args([scratch.join("base"), mount, tree.join("files")])
         .status()?;
-    println!("cp -a into a mounted image, with umount: {:.2} s ({status})", start.elapsed().as_secs_f64());
+    println!(
+        "cp -a into a mounted image, with umount: {:.2} s ({status})",
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
 }

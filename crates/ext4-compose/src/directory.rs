@@ -170,11 +170,13 @@ impl OpenDir {
         Err(ComposeError::Refused(format!("{links} subdirectories need the feature dir_nlink")))
     }
 
-    /// Writes the directory from scratch. Its inode is on the volume; its blocks, if it had any, were
-    /// given back.
+    /// Writes the directory from scratch. Its inode is on the volume; its blocks, if it had any,
+    /// were given back.
     fn build(&self, volume: &mut Volume) -> Result<()> {
         let links = self.links(volume)?;
-        let built = if self.fresh { self.blocks(volume, &self.added)? } else {
+        let built = if self.fresh {
+            self.blocks(volume, &self.added)?
+        } else {
             self.blocks(volume, &self.names())?
         };
         let mut inode = volume.read_inode(self.ino)?;

@@ -57,8 +57,7 @@ pub struct IoChannel {
 pub struct IoManager {
     pub magic: ErrCode,
     pub name: *const c_char,
-    pub open:
-        Option<unsafe extern "C" fn(*const c_char, c_int, *mut *mut IoChannel) -> ErrCode>,
+    pub open: Option<unsafe extern "C" fn(*const c_char, c_int, *mut *mut IoChannel) -> ErrCode>,
     pub close: Option<unsafe extern "C" fn(*mut IoChannel) -> ErrCode>,
     pub set_blksize: Option<unsafe extern "C" fn(*mut IoChannel, c_int) -> ErrCode>,
     pub read_blk:
@@ -195,11 +194,7 @@ unsafe extern "C" {
         inode: *mut c_void,
         size: c_int,
     ) -> ErrCode;
-    pub fn ext2fs_extent_block_csum_set(
-        fs: *mut Filsys,
-        ino: u32,
-        header: *mut c_void,
-    ) -> ErrCode;
+    pub fn ext2fs_extent_block_csum_set(fs: *mut Filsys, ino: u32, header: *mut c_void) -> ErrCode;
     pub fn ext2fs_block_iterate3(
         fs: *mut Filsys,
         ino: u32,

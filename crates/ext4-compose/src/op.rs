@@ -66,8 +66,8 @@ pub enum Content {
     Runs {
         /// Length in bytes.
         size: u64,
-        /// The runs, sorted by `file_block`, apart, within the size; what none covers is a hole. The
-        /// last block's bytes behind the size must be zero in its source.
+        /// The runs, sorted by `file_block`, apart, within the size; what none covers is a hole.
+        /// The last block's bytes behind the size must be zero in its source.
         runs: Vec<ContentRun>,
     },
     /// The bytes themselves, for small generated files; they go to the metadata file.
@@ -112,7 +112,8 @@ pub struct Stats {
     pub nodes_put: u64,
     /// Names that were added to existing nodes.
     pub links_put: u64,
-    /// Nodes that were removed, those below directories and those replaced by another kind included.
+    /// Nodes that were removed, those below directories and those replaced by another kind
+    /// included.
     pub nodes_removed: u64,
     /// Blocks of content that are mapped by reference.
     pub content_blocks: u64,

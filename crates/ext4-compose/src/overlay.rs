@@ -100,8 +100,8 @@ impl Overlay {
         }
     }
 
-    /// From now on, a block that is written as it stands below takes no slot. For the bitmaps, which
-    /// libext2fs writes all, changed or not.
+    /// From now on, a block that is written as it stands below takes no slot. For the bitmaps,
+    /// which libext2fs writes all, changed or not.
     pub(crate) fn drop_unchanged(&mut self) {
         self.drop_unchanged = true;
     }
@@ -202,7 +202,9 @@ impl Overlay {
             return Ok(());
         }
         if block >= self.base_blocks() {
-            return Err(ComposeError::Metadata(format!("a write to block {block}, off the volume")));
+            return Err(ComposeError::Metadata(format!(
+                "a write to block {block}, off the volume"
+            )));
         }
         if self.buffer.len() >= BUFFERED_BLOCKS {
             self.flush()?;

@@ -1,7 +1,7 @@
 //! The host machine as Goldleaf sees it: directories, files, time and randomness.
 //!
-//! Everything durable goes through [`Dir`] and [`File`], everything about time through [`Clock`] and
-//! everything random through [`Entropy`], so that a simulator can drive the product's own code
+//! Everything durable goes through [`Dir`] and [`File`], everything about time through [`Clock`]
+//! and everything random through [`Entropy`], so that a simulator can drive the product's own code
 //! through power cuts that never happened. No other library crate opens a path, reads a clock or
 //! draws a random number by itself; the tidy test enforces that.
 //!

@@ -2,8 +2,8 @@
 //!
 //! Each file has its durable content and the operations since the last sync; each directory its
 //! durable names and the changes since. [`SimDir::crash`] keeps a random part of what is pending:
-//! written data by sectors of 512 bytes, so a write may tear; lengths one by one; names one by one, a
-//! rename as a whole. Contents read as the live system sees them meanwhile.
+//! written data by sectors of 512 bytes, so a write may tear; lengths one by one; names one by one,
+//! a rename as a whole. Contents read as the live system sees them meanwhile.
 //!
 //! Errors come by count: [`SimDir::fail_after`] for one operation, [`SimDir::stop_after`] for all
 //! from one on (the machine is about to lose power). A failed operation does nothing; a failed sync

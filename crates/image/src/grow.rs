@@ -1,4 +1,5 @@
-//! Growing a disk on its way in: the file, the partition table, the root's partition, its file system.
+//! Growing a disk on its way in: the file, the partition table, the root's partition, its file
+//! system.
 
 use std::sync::Arc;
 

@@ -1,10 +1,12 @@
-//! Sandboxed processes: how the worker that reads guest bytes is started, and how it locks itself in.
+//! Sandboxed processes: how the worker that reads guest bytes is started, and how it locks itself
+//! in.
 //!
 //! The parent starts its own executable again with nothing but a socket (descriptor 0), a pipe for
-//! complaints (2) and the open files it is to work on (3, 4, …): no paths, no environment. The child
-//! then calls [`enter`] before it reads the first byte of its task. From there on Landlock denies
-//! every path and TCP port, seccomp every system call that is not on a short list, and resource
-//! limits bound memory, time and descriptors. A kernel that cannot enforce this is refused.
+//! complaints (2) and the open files it is to work on (3, 4, …): no paths, no environment. The
+//! child then calls [`enter`] before it reads the first byte of its task. From there on Landlock
+//! denies every path and TCP port, seccomp every system call that is not on a short list, and
+//! resource limits bound memory, time and descriptors. A kernel that cannot enforce this is
+//! refused.
 //!
 //! [`enter_for_tool`] is the weaker jail of a system program (e2fsck, resize2fs) that must run on a
 //! guest's file system: it may execute and read the system's own directories, write to the files
@@ -50,8 +52,8 @@ pub fn inherited(count: usize) -> Vec<OwnedFd> {
         .collect()
 }
 
-/// The protocol socket, descriptor 0. To be called once. To be read and written as a file: in the jail
-/// only `read(2)` and `write(2)` are allowed, not the calls that sockets have besides.
+/// The protocol socket, descriptor 0. To be called once. To be read and written as a file: in the
+/// jail only `read(2)` and `write(2)` are allowed, not the calls that sockets have besides.
 pub fn inherited_socket() -> OwnedFd {
     // SAFETY: as in `inherited`; nothing in a worker reads standard input.
     unsafe { OwnedFd::from_raw_fd(0) }

@@ -12,9 +12,9 @@
 pub mod classify;
 mod entry;
 mod manifest;
+pub mod merge;
 pub mod plan;
 pub mod rules;
-pub mod merge;
 
 pub use entry::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Owner};
 pub use goldleaf_store::Digest;

@@ -142,7 +142,8 @@ impl<'a> Bringer<'a> {
             return self.package(source, scratch);
         }
         if !name.contains(".tar") && !name.ends_with(".tgz") {
-            let text = format!("{} is no directory, .tar archive or .deb package", name.escape_debug());
+            let text =
+                format!("{} is no directory, .tar archive or .deb package", name.escape_debug());
             return Err(PlayerError::Refused(text));
         }
         let (source, target) = (source.as_os_str(), scratch.as_os_str());
@@ -362,11 +363,7 @@ fn list_paths(root: &Path, at: &Path, list: &mut String) -> Result<(), PlayerErr
 }
 
 /// The package's stanza of dpkg's status, as records of an apps layer.
-fn status_records(
-    control: &str,
-    files: &Path,
-    scripts: &Path,
-) -> Result<Vec<Record>, PlayerError> {
+fn status_records(control: &str, files: &Path, scripts: &Path) -> Result<Vec<Record>, PlayerError> {
     let mut stanza = String::new();
     for line in control.lines().filter(|line| !line.is_empty()) {
         stanza.push_str(&format!("{line}\n"));

@@ -123,8 +123,8 @@ pub struct Xattr {
     pub value: Vec<u8>,
 }
 
-/// A run of a file's content on its volume, in the volume's blocks of 4 KiB. Blocks of the file that
-/// no extent covers are holes, and so are preallocated blocks that were never written.
+/// A run of a file's content on its volume, in the volume's blocks of 4 KiB. Blocks of the file
+/// that no extent covers are holes, and so are preallocated blocks that were never written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileExtent {
     /// First block of the run within the file.
@@ -177,7 +177,8 @@ pub trait FileTree {
     fn read_link(&self, link: NodeId) -> Result<Vec<u8>, TreeError>;
     /// The extended attributes, sorted by name.
     fn xattrs(&self, id: NodeId) -> Result<Vec<Xattr>, TreeError>;
-    /// Where a file's content lies, sorted by `file_block`; `None` when the tree is not on a volume.
+    /// Where a file's content lies, sorted by `file_block`; `None` when the tree is not on a
+    /// volume.
     fn extents(&self, file: NodeId) -> Result<Option<Vec<FileExtent>>, TreeError>;
 }
 

@@ -6,9 +6,9 @@ use std::fmt;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An absolute path in a guest: raw bytes, components joined by `/`, no leading or trailing `/`. The
-/// root is empty. Ordered component by component, so that a directory stands before what is in it
-/// and its subtree is one contiguous range.
+/// An absolute path in a guest: raw bytes, components joined by `/`, no leading or trailing `/`.
+/// The root is empty. Ordered component by component, so that a directory stands before what is in
+/// it and its subtree is one contiguous range.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct GuestPath(Vec<u8>);
 

@@ -165,7 +165,8 @@ impl GuestFacts<'_> {
     }
 }
 
-/// A tree that cannot be read at one place says nothing about it: the change is then kept, not lost.
+/// A tree that cannot be read at one place says nothing about it: the change is then kept, not
+/// lost.
 impl Facts for GuestFacts<'_> {
     fn below(&self, path: &GuestPath) -> Option<Below> {
         let (tree, source) = self.tree_below(path)?;

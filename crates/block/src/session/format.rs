@@ -16,8 +16,9 @@
 //!         24 nonce [24]        48 tag [16]
 //! ```
 //!
-//! A slot is a 4 KiB block of the `data` file. Key id, nonce and tag are reserved for encryption and
-//! zero until then. A checksum covers the whole header or record with the field itself as zeroes.
+//! A slot is a 4 KiB block of the `data` file. Key id, nonce and tag are reserved for encryption
+//! and zero until then. A checksum covers the whole header or record with the field itself as
+//! zeroes.
 //! *Durable sequence* is the highest record that was durable, data included, when this was written.
 //! Within a record entries apply in order. What makes a record part of the log is in
 //! [`recover`](super::recover).

@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Writers take turns because the host's kernel makes them anyway (a buffered write holds the
-//! inode), so one lock costs nothing and spares every question of order. A read that runs at the same time as a
-//! write of the same block may see either, like on a disk.
+//! inode), so one lock costs nothing and spares every question of order. A read that runs at the
+//! same time as a write of the same block may see either, like on a disk.
 //!
 //! It assumes that the caller holds the session's lock: two processes must not open one log.
 

@@ -1,9 +1,9 @@
 //! Slots whose content nobody can ask for any more, and when their space goes back.
 //!
 //! Giving space back costs a system call for each run of slots, so runs wait until they are worth
-//! one. Long runs (trims, rewritten files) go as soon as 1 MiB of newly dead slots has gathered. Single slots,
-//! which random overwriting leaves, wait until they are a third of the file, and go a few at each
-//! flush. Nothing here touches a file: the caller punches what [`Space::take`] returns.
+//! one. Long runs (trims, rewritten files) go as soon as 1 MiB of newly dead slots has gathered.
+//! Single slots, which random overwriting leaves, wait until they are a third of the file, and go a
+//! few at each flush. Nothing here touches a file: the caller punches what [`Space::take`] returns.
 
 use super::format::Slot;
 

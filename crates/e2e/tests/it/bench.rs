@@ -1,5 +1,5 @@
-//! Sessions without a machine: the composed disk is mounted by the kernel, worked on right there, and
-//! what differs afterwards is written to a session's log as a guest would have written it.
+//! Sessions without a machine: the composed disk is mounted by the kernel, worked on right there,
+//! and what differs afterwards is written to a session's log as a guest would have written it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -137,8 +137,8 @@ fn pick(chance: &mut Chance, place: &Path, directories: bool) -> PathBuf {
     found[chance.below(found.len() as u64) as usize].clone()
 }
 
-/// One thing that somebody does. What the kernel refuses was not done. Of the first nine, each gives
-/// something a new path.
+/// One thing that somebody does. What the kernel refuses was not done. Of the first nine, each
+/// gives something a new path.
 fn operate(chance: &mut Chance, place: &Path, first: u64) {
     let dir = pick(chance, place, true);
     let file = pick(chance, place, false);

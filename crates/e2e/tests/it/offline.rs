@@ -78,8 +78,13 @@ fn golden_two(bench: &Bench, repository: &Repository, uids: &str) {
     repository.add(&[newer]).unwrap();
     install(&at, repository, &["libdemo"]);
     for (name, uid) in ["first", "second"].iter().zip(uids.lines()) {
-        inside(&at, &format!("groupadd -g {uid} {name} && useradd -M -u {uid} -g {uid} \
-            -s /usr/sbin/nologin {name} && mkdir /var/lib/{name} && chown {name}: /var/lib/{name}"));
+        inside(
+            &at,
+            &format!(
+                "groupadd -g {uid} {name} && useradd -M -u {uid} -g {uid} \
+            -s /usr/sbin/nologin {name} && mkdir /var/lib/{name} && chown {name}: /var/lib/{name}"
+            ),
+        );
     }
     inside(&at, "echo 2 >/usr/share/golden-version");
     drop(mounted);
@@ -93,12 +98,22 @@ fn packages_outlive_a_new_image_in_a_chroot() {
     demo_packages(&repository).unwrap();
     let mut uids = String::new();
     bench.story(IMAGE, |at| {
-        let debs = ["redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1",
-            "libdemo", "demo"];
+        let debs = [
+            "redis-server",
+            "redis-tools",
+            "libjemalloc2",
+            "liblzf1",
+            "libatomic1",
+            "libdemo",
+            "demo",
+        ];
         install(at, &repository, &debs);
-        inside(at, "mkdir /home/pat; echo mine >/home/pat/document; echo dump \
+        inside(
+            at,
+            "mkdir /home/pat; echo mine >/home/pat/document; echo dump \
             >/var/lib/redis/dump.rdb; chown redis: /var/lib/redis/dump.rdb; \
-            echo data >/var/lib/demo/database; sed -i s/hello/goodbye/ /etc/demo.conf");
+            echo data >/var/lib/demo/database; sed -i s/hello/goodbye/ /etc/demo.conf",
+        );
         uids = inside(at, "id -u redis; id -u demo");
         sound(at);
     });
@@ -114,10 +129,14 @@ fn packages_outlive_a_new_image_in_a_chroot() {
         assert_eq!(inside(at, "id -u first; id -u second"), uids);
         let owners = "stat -c %U:%G /var/lib/redis /var/lib/demo /var/lib/first /var/lib/second \
             /var/lib/redis/dump.rdb /etc/redis/redis.conf";
-        assert_eq!(inside(at, owners),
-            "redis:redis\ndemo:demo\nfirst:first\nsecond:second\nredis:redis\nredis:redis\n");
-        assert_eq!(inside(at, "cat /usr/lib/libdemo.so.1; dpkg-query -Wf '${Version}' libdemo"),
-            "2.0\n2.0");
+        assert_eq!(
+            inside(at, owners),
+            "redis:redis\ndemo:demo\nfirst:first\nsecond:second\nredis:redis\nredis:redis\n"
+        );
+        assert_eq!(
+            inside(at, "cat /usr/lib/libdemo.so.1; dpkg-query -Wf '${Version}' libdemo"),
+            "2.0\n2.0"
+        );
         inside(at, "dpkg -s demo redis-server; systemctl is-enabled redis-server demo");
         inside(at, "echo yours >>/home/pat/document");
     });
@@ -126,13 +145,19 @@ fn packages_outlive_a_new_image_in_a_chroot() {
     bench.private.remove(&Kind::Local);
     bench.story("two", |at| {
         sound(at);
-        inside(at, "! dpkg -s demo; ! dpkg -s redis-server; ! test -e /var/lib/demo; \
-            ! test -e /var/lib/redis; ! test -e /etc/demo.conf; ! id demo");
+        inside(
+            at,
+            "! dpkg -s demo; ! dpkg -s redis-server; ! test -e /var/lib/demo; \
+            ! test -e /var/lib/redis; ! test -e /etc/demo.conf; ! id demo",
+        );
         assert_eq!(inside(at, "cat /home/pat/document"), "mine\nyours\n");
         install(at, &repository, &["demo"]);
     });
     bench.story("two", |at| {
         sound(at);
-        assert_eq!(inside(at, "cat /var/lib/demo/database; stat -c %U /var/lib/demo"), "data\ndemo\n");
+        assert_eq!(
+            inside(at, "cat /var/lib/demo/database; stat -c %U /var/lib/demo"),
+            "data\ndemo\n"
+        );
     });
 }

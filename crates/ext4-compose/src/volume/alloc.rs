@@ -187,8 +187,8 @@ impl Volume {
 
     fn claim_inode(&mut self, ino: Ino, group: u32, is_dir: bool) {
         let fs = self.fs.as_ptr();
-        // SAFETY: the handle is live; group and inode are on the volume. The bitmap of a group whose
-        // inodes come into use must be real on disk, as the kernel has it.
+        // SAFETY: the handle is live; group and inode are on the volume. The bitmap of a group
+        // whose inodes come into use must be real on disk, as the kernel has it.
         unsafe {
             if ffi::ext2fs_bg_flags_test(fs, group, ffi::BG_INODE_UNINIT) != 0 {
                 ffi::ext2fs_clear_block_uninit(fs, group);

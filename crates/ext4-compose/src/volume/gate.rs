@@ -54,7 +54,9 @@ pub(super) fn check_library() -> Result<()> {
     let version = unsafe { ffi::ext2fs_get_library_version(ptr::null_mut(), ptr::null_mut()) };
     // The number has two digits for the minor version: 1.47.0 is 1470 or 147.
     if version < OLDEST_LIBRARY && !(OLDEST_LIBRARY / 10..1000).contains(&version) {
-        return Err(ComposeError::Refused(format!("libext2fs {version} is too old, 1.47 is needed")));
+        return Err(ComposeError::Refused(format!(
+            "libext2fs {version} is too old, 1.47 is needed"
+        )));
     }
     Ok(())
 }

@@ -49,8 +49,11 @@ fn rows() -> Vec<(&'static str, &'static str, usize)> {
 fn structures_are_laid_out_as_in_c() {
     let mut source = String::from("#include <stddef.h>\n#include <ext2fs/ext2fs.h>\n");
     for (structure, field, offset) in rows() {
-        writeln!(source, "_Static_assert(offsetof({structure}, {field}) == {offset}, \"{field}\");")
-            .expect("a string");
+        writeln!(
+            source,
+            "_Static_assert(offsetof({structure}, {field}) == {offset}, \"{field}\");"
+        )
+        .expect("a string");
     }
     for (structure, size) in [
         ("struct struct_io_channel", size_of::<ffi::IoChannel>()),

@@ -52,8 +52,8 @@ pub trait Facts {
     /// Digest of what a `Put` has there now; `None` if it cannot be told.
     fn digest(&self, change: &Change) -> Option<Digest>;
     /// The package that owns a path at the session's end. Packages share directories: one of the
-    /// image's that lists a directory goes before one of the user's that does. For a path that is gone: the one that
-    /// owned it in the layers below, if that is still installed.
+    /// image's that lists a directory goes before one of the user's that does. For a path that is
+    /// gone: the one that owned it in the layers below, if that is still installed.
     fn package(&self, path: &GuestPath) -> Option<PackageRef>;
     /// The installed package of that name, which may be `name:arch`.
     fn package_named(&self, name: &str) -> Option<PackageRef>;

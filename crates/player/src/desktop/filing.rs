@@ -112,7 +112,8 @@ impl<'a> Filer<'a> {
         Ok(entry)
     }
 
-    /// The content behind runs of the disk: what a pack of this store has is named, the rest copied.
+    /// The content behind runs of the disk: what a pack of this store has is named, the rest
+    /// copied.
     fn content(
         &mut self,
         content: &Content,

@@ -38,8 +38,8 @@ pub use session::{
 };
 pub use stack::{Handing, Source, Stack, StackVersions, StoreName, volumes};
 pub use upkeep::{
-    AppsPackage, HistoryLine, Rejuvenated, ResetItem, Status, apps, history, rejuvenate, remove_package,
-    reset, rollback, status,
+    AppsPackage, HistoryLine, Rejuvenated, ResetItem, Status, apps, history, rejuvenate,
+    remove_package, reset, rollback, status,
 };
 
 use crate::home::{read_record, write_record};

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use goldleaf_block::{SessionDevice, SessionId, WriteBlocks};
 use goldleaf_host::{Dir, Progress};
-use goldleaf_layer::classify::Summary;
 use goldleaf_layer::Kind;
+use goldleaf_layer::classify::Summary;
 use goldleaf_layer::plan::Outcome;
 use goldleaf_vm::{
     Accel, AfterReboot, Forward, Hardware, Mac, Machine, Network, Probe, QEMU_BINARY, SessionEnd,

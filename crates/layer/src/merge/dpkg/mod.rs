@@ -26,12 +26,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use goldleaf_tree::GuestPath;
 
+pub use self::dependents::dependents;
 use self::packages::install_state;
 pub use self::packages::{
     InstallState, PackageName, PackageState, not_at_rest, package_of_info_file, packages,
     parse_list, superseded, user_packages,
 };
-pub use self::dependents::dependents;
 pub use self::version::compare_versions;
 use super::items::{self, Format, Split, Wins, text_field};
 use super::{
