@@ -78,7 +78,7 @@ fn golden_two(bench: &Bench, repository: &Repository, uids: &str) {
     repository.add(&[newer]).unwrap();
     install(&at, repository, &["libdemo"]);
     for (name, uid) in ["first", "second"].iter().zip(uids.lines()) {
-        inside(&at, &format!("groupadd -g {uid} {name} && useradd -M -u {uid} -g {uid} \
+        inside(&at, &format!("groupadd --system {name} && useradd -M -u {uid} -g {name} \
             -s /usr/sbin/nologin {name} && mkdir /var/lib/{name} && chown {name}: /var/lib/{name}"));
     }
     inside(&at, "echo 2 >/usr/share/golden-version");
