@@ -64,6 +64,17 @@ impl Bench {
         drop(mounted);
         self.file(&stack, &composed, &disk);
     }
+
+    /// A recording on the image alone.
+    fn recording(&mut self, name: &str, story: impl FnOnce(&Path)) {
+        let (stack, composed) = self.compose(IMAGE);
+        let disk = self.composed_file(&stack, &composed);
+        let at = self.path("mnt");
+        let mounted = Mounted::new(&disk, &at, root_start(&disk));
+        story(&at);
+        drop(mounted);
+        self.record(name, &stack, &composed, &disk);
+    }
 }
 
 /// The next version of the image: a newer library, and somebody else for the numbers that the
@@ -78,8 +89,13 @@ fn golden_two(bench: &Bench, repository: &Repository, uids: &str) {
     repository.add(&[newer]).unwrap();
     install(&at, repository, &["libdemo"]);
     for (name, uid) in ["first", "second"].iter().zip(uids.lines()) {
-        inside(&at, &format!("groupadd --system {name} && useradd -M -u {uid} -g {name} \
-            -s /usr/sbin/nologin {name} && mkdir /var/lib/{name} && chown {name}: /var/lib/{name}"));
+        inside(
+            &at,
+            &format!(
+                "groupadd --system {name} && useradd -M -u {uid} -g {name} \
+            -s /usr/sbin/nologin {name} && mkdir /var/lib/{name} && chown {name}: /var/lib/{name}"
+            ),
+        );
     }
     inside(&at, "echo 2 >/usr/share/golden-version");
     drop(mounted);
@@ -93,12 +109,22 @@ fn packages_outlive_a_new_image_in_a_chroot() {
     demo_packages(&repository).unwrap();
     let mut uids = String::new();
     bench.story(IMAGE, |at| {
-        let debs = ["redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1",
-            "libdemo", "demo"];
+        let debs = [
+            "redis-server",
+            "redis-tools",
+            "libjemalloc2",
+            "liblzf1",
+            "libatomic1",
+            "libdemo",
+            "demo",
+        ];
         install(at, &repository, &debs);
-        inside(at, "mkdir /home/pat; echo mine >/home/pat/document; echo dump \
+        inside(
+            at,
+            "mkdir /home/pat; echo mine >/home/pat/document; echo dump \
             >/var/lib/redis/dump.rdb; chown redis: /var/lib/redis/dump.rdb; \
-            echo data >/var/lib/demo/database; sed -i s/hello/goodbye/ /etc/demo.conf");
+            echo data >/var/lib/demo/database; sed -i s/hello/goodbye/ /etc/demo.conf",
+        );
         uids = inside(at, "id -u redis; id -u demo");
         sound(at);
     });
@@ -114,10 +140,14 @@ fn packages_outlive_a_new_image_in_a_chroot() {
         assert_eq!(inside(at, "id -u first; id -u second"), uids);
         let owners = "stat -c %U:%G /var/lib/redis /var/lib/demo /var/lib/first /var/lib/second \
             /var/lib/redis/dump.rdb /etc/redis/redis.conf";
-        assert_eq!(inside(at, owners),
-            "redis:redis\ndemo:demo\nfirst:first\nsecond:second\nredis:redis\nredis:redis\n");
-        assert_eq!(inside(at, "cat /usr/lib/libdemo.so.1; dpkg-query -Wf '${Version}' libdemo"),
-            "2.0\n2.0");
+        assert_eq!(
+            inside(at, owners),
+            "redis:redis\ndemo:demo\nfirst:first\nsecond:second\nredis:redis\nredis:redis\n"
+        );
+        assert_eq!(
+            inside(at, "cat /usr/lib/libdemo.so.1; dpkg-query -Wf '${Version}' libdemo"),
+            "2.0\n2.0"
+        );
         inside(at, "dpkg -s demo redis-server; systemctl is-enabled redis-server demo");
         inside(at, "echo yours >>/home/pat/document");
     });
@@ -126,13 +156,52 @@ fn packages_outlive_a_new_image_in_a_chroot() {
     bench.private.remove(&Kind::Local);
     bench.story("two", |at| {
         sound(at);
-        inside(at, "! dpkg -s demo; ! dpkg -s redis-server; ! test -e /var/lib/demo; \
-            ! test -e /var/lib/redis; ! test -e /etc/demo.conf; ! id demo");
+        inside(
+            at,
+            "! dpkg -s demo; ! dpkg -s redis-server; ! test -e /var/lib/demo; \
+            ! test -e /var/lib/redis; ! test -e /etc/demo.conf; ! id demo",
+        );
         assert_eq!(inside(at, "cat /home/pat/document"), "mine\nyours\n");
         install(at, &repository, &["demo"]);
     });
     bench.story("two", |at| {
         sound(at);
-        assert_eq!(inside(at, "cat /var/lib/demo/database; stat -c %U /var/lib/demo"), "data\ndemo\n");
+        assert_eq!(
+            inside(at, "cat /var/lib/demo/database; stat -c %U /var/lib/demo"),
+            "data\ndemo\n"
+        );
     });
+}
+
+#[test]
+fn recorded_layers_work_together_in_a_chroot() {
+    let mut bench = Bench::new(&images::kept(&images::recipe()).unwrap());
+    let services = [Package::service("lefty", "1.0"), Package::service("righty", "1.0")];
+    let repository = Repository::serve(&services).unwrap();
+    let mut uids = Vec::new();
+    for name in ["lefty", "righty"] {
+        bench.recording(name, |at| {
+            install(at, &repository, &[name]);
+            uids.push(inside(at, &format!("id -u {name}")));
+            inside(
+                at,
+                &format!("echo {name} >/var/lib/{name}/own; chown {name}: /var/lib/{name}/own"),
+            );
+        });
+    }
+    assert_eq!(uids[0], uids[1], "recorded apart, both got the same number");
+    bench.apps = vec!["lefty".into(), "righty".into()];
+    for _ in 0..2 {
+        bench.story(IMAGE, |at| {
+            sound(at);
+            for name in ["lefty", "righty"] {
+                let owner =
+                    format!("stat -c %U:%G:%a /var/lib/{name}; stat -c %U /var/lib/{name}/own");
+                assert_eq!(inside(at, &owner), format!("{name}:{name}:750\n{name}\n"));
+                inside(at, &format!("dpkg -s {name}; systemctl is-enabled {name}"));
+            }
+            assert_ne!(inside(at, "id -u lefty"), inside(at, "id -u righty"));
+            inside(at, "echo more >>/root/notes; sed -i s/hello/moin/ /etc/lefty.conf");
+        });
+    }
 }
