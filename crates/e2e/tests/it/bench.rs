@@ -1,4 +1,5 @@
-//! Sessions without a machine: the composed disk is mounted by the kernel, worked on right there, and
+//! Sessions without a machine: the composed disk is mounted by the kernel, worked on right
+//! there, and
 //! what differs afterwards is written to a session's log as a guest would have written it.
 
 use std::collections::BTreeMap;
