@@ -68,7 +68,8 @@ impl Package {
              --shell /usr/sbin/nologin {name}\n\
              mkdir -p /var/lib/{name}\nchown {name}:{name} /var/lib/{name}\n\
              chmod 750 /var/lib/{name}\n\
-             systemctl enable {name}.service\nsystemctl start {name}.service"
+             systemctl enable {name}.service\n\
+             if [ -d /run/systemd/system ]; then systemctl start {name}.service; fi"
         );
         package
     }

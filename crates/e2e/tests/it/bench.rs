@@ -1,5 +1,6 @@
-//! Sessions without a machine: the composed disk is mounted by the kernel, worked on right there,
-//! and what differs afterwards is written to a session's log as a guest would have written it.
+//! Sessions without a machine: the composed disk is mounted by the kernel, worked on right
+//! there, and
+//! what differs afterwards is written to a session's log as a guest would have written it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,9 +14,10 @@ pub use goldleaf_e2e::IMAGE;
 use goldleaf_e2e::{Silent, Site, check_volumes, materialise};
 use goldleaf_host::Dir;
 use goldleaf_layer::{Digest, Kind};
+use goldleaf_player::apps::{self, AppsVersion};
 use goldleaf_player::desktop::{
-    self, Composed, Filer, Harvest, SessionView, Stack, StackVersions, StoreName, records_by_layer,
-    volumes,
+    self, Composed, Filer, Filing, Harvest, Hex, SessionView, Stack, StackVersions, StoreName,
+    records_by_layer, volumes,
 };
 use goldleaf_worker::protocol::HarvestMode;
 
@@ -54,6 +56,8 @@ pub struct Bench {
     dir: Arc<dyn Dir>,
     scratch: tempfile::TempDir,
     sessions: u64,
+    /// Apps layers, lowest first, each in its first version.
+    pub apps: Vec<String>,
     /// Current versions of the private layers.
     pub private: BTreeMap<Kind, Digest>,
 }
@@ -64,14 +68,14 @@ impl Bench {
         let scratch = tempfile::tempdir().unwrap();
         let site = Site::with_disk(disk).unwrap();
         let dir = site.home.sub("bench").unwrap();
-        Self { site, dir, scratch, sessions: 0, private: BTreeMap::new() }
+        Self { site, dir, scratch, sessions: 0, apps: Vec::new(), private: BTreeMap::new() }
     }
 
     /// What the layers are over an image.
     pub fn compose(&self, image: &str) -> (Stack, Composed) {
         let versions = StackVersions {
             image: (image.into(), 1),
-            apps: Vec::new(),
+            apps: self.apps.iter().map(|name| (name.clone(), 1)).collect(),
             private: self.private.clone(),
         };
         let stack = Stack::open(&self.site.home, &self.dir, &versions).unwrap();
@@ -95,7 +99,35 @@ impl Bench {
 
     /// Files a session that turned one disk into another.
     pub fn file(&mut self, stack: &Stack, composed: &Composed, after: &Path) {
-        let home = &self.site.home;
+        let filing = self.filing(stack, composed, after, HarvestMode::Desktop);
+        for (kind, layer) in &filing.versions {
+            self.private.insert(*kind, layer.digest().unwrap());
+        }
+    }
+
+    /// Makes an apps layer of a session that turned one disk into another.
+    pub fn record(&mut self, name: &str, stack: &Stack, composed: &Composed, after: &Path) {
+        let filing = self.filing(stack, composed, after, HarvestMode::Record);
+        let layer = &filing.versions[&Kind::Apps];
+        apps::add_version(&self.site.home, name, IMAGE, |number| AppsVersion {
+            number,
+            digest: Hex(layer.digest().unwrap()),
+            image_version: 1,
+            created_unix_secs: 1,
+            cause: "test".into(),
+            entries: layer.counts().entries,
+            bytes: layer.counts().content_bytes,
+        })
+        .unwrap();
+    }
+
+    fn filing(
+        &mut self,
+        stack: &Stack,
+        composed: &Composed,
+        after: &Path,
+        mode: HarvestMode,
+    ) -> Filing {
         self.sessions += 1;
         let session = self.dir.create_dir(&format!("s{}", self.sessions)).unwrap();
         let base = Arc::new(composed.device().unwrap());
@@ -104,16 +136,16 @@ impl Bench {
         write_difference(&base, after, &device);
         device.flush().unwrap();
         let view = SessionView::new(composed, &device).unwrap();
-        let mode = HarvestMode::Desktop;
         let harvest = Harvest { stack, composed, view: &view, site_rules: None, mode };
-        let harvested = harvest.run(home, &Silent).unwrap();
-        let mut filer = Filer::new(&stack.own, StoreName::Private, &stack.private, &view).unwrap();
+        let harvested = harvest.run(&self.site.home, &Silent).unwrap();
+        let (store, name, dormant) = match mode {
+            HarvestMode::Desktop => (&stack.own, StoreName::Private, &composed.facts.dormant[..]),
+            HarvestMode::Record => (&stack.public, StoreName::Public, &[][..]),
+        };
+        let mut filer = Filer::new(store, name, &stack.private, &view).unwrap();
         harvested.items.iter().for_each(|item| filer.file(item).unwrap());
-        let records = records_by_layer(&harvested.reply, &composed.facts.dormant);
-        let filing = filer.finish(&records, 1, "test").unwrap();
-        for (kind, layer) in &filing.versions {
-            self.private.insert(*kind, layer.digest().unwrap());
-        }
+        let records = records_by_layer(&harvested.reply, dormant);
+        filer.finish(&records, 1, "test").unwrap()
     }
 }
 

@@ -64,6 +64,17 @@ impl Bench {
         drop(mounted);
         self.file(&stack, &composed, &disk);
     }
+
+    /// A recording on the image alone.
+    fn recording(&mut self, name: &str, story: impl FnOnce(&Path)) {
+        let (stack, composed) = self.compose(IMAGE);
+        let disk = self.composed_file(&stack, &composed);
+        let at = self.path("mnt");
+        let mounted = Mounted::new(&disk, &at, root_start(&disk));
+        story(&at);
+        drop(mounted);
+        self.record(name, &stack, &composed, &disk);
+    }
 }
 
 /// The next version of the image: a newer library, and somebody else for the numbers that the
@@ -81,7 +92,7 @@ fn golden_two(bench: &Bench, repository: &Repository, uids: &str) {
         inside(
             &at,
             &format!(
-                "groupadd -g {uid} {name} && useradd -M -u {uid} -g {uid} \
+                "groupadd --system {name} && useradd -M -u {uid} -g {name} \
             -s /usr/sbin/nologin {name} && mkdir /var/lib/{name} && chown {name}: /var/lib/{name}"
             ),
         );
@@ -160,4 +171,37 @@ fn packages_outlive_a_new_image_in_a_chroot() {
             "data\ndemo\n"
         );
     });
+}
+
+#[test]
+fn recorded_layers_work_together_in_a_chroot() {
+    let mut bench = Bench::new(&images::kept(&images::recipe()).unwrap());
+    let services = [Package::service("lefty", "1.0"), Package::service("righty", "1.0")];
+    let repository = Repository::serve(&services).unwrap();
+    let mut uids = Vec::new();
+    for name in ["lefty", "righty"] {
+        bench.recording(name, |at| {
+            install(at, &repository, &[name]);
+            uids.push(inside(at, &format!("id -u {name}")));
+            inside(
+                at,
+                &format!("echo {name} >/var/lib/{name}/own; chown {name}: /var/lib/{name}/own"),
+            );
+        });
+    }
+    assert_eq!(uids[0], uids[1], "recorded apart, both got the same number");
+    bench.apps = vec!["lefty".into(), "righty".into()];
+    for _ in 0..2 {
+        bench.story(IMAGE, |at| {
+            sound(at);
+            for name in ["lefty", "righty"] {
+                let owner =
+                    format!("stat -c %U:%G:%a /var/lib/{name}; stat -c %U /var/lib/{name}/own");
+                assert_eq!(inside(at, &owner), format!("{name}:{name}:750\n{name}\n"));
+                inside(at, &format!("dpkg -s {name}; systemctl is-enabled {name}"));
+            }
+            assert_ne!(inside(at, "id -u lefty"), inside(at, "id -u righty"));
+            inside(at, "echo more >>/root/notes; sed -i s/hello/moin/ /etc/lefty.conf");
+        });
+    }
 }

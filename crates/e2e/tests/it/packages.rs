@@ -96,7 +96,7 @@ fn installed_packages_outlive_a_reset_and_a_new_image() {
         // Somebody else for the numbers that the user's packages got.
         for (name, uid) in ["first", "second"].iter().zip(uid.lines()) {
             console.run(&format!(
-                "groupadd -g {uid} {name} && useradd -M -u {uid} -g {uid} \
+                "groupadd --system {name} && useradd -M -u {uid} -g {name} \
                 -s /usr/sbin/nologin {name} && mkdir /var/lib/{name} && \
                 chown {name}:{name} /var/lib/{name}"
             ))?;
