@@ -120,6 +120,9 @@ fn copy(scratch: &Path, files: u64) -> Result<(), Box<dyn Error>> {
         .args(["-ec", script, "sh"])
         .args([scratch.join("base"), mount, tree.join("files")])
         .status()?;
-    println!("cp -a into a mounted image, with umount: {:.2} s ({status})", start.elapsed().as_secs_f64());
+    println!(
+        "cp -a into a mounted image, with umount: {:.2} s ({status})",
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
 }

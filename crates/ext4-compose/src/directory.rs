@@ -174,7 +174,9 @@ impl OpenDir {
     /// given back.
     fn build(&self, volume: &mut Volume) -> Result<()> {
         let links = self.links(volume)?;
-        let built = if self.fresh { self.blocks(volume, &self.added)? } else {
+        let built = if self.fresh {
+            self.blocks(volume, &self.added)?
+        } else {
             self.blocks(volume, &self.names())?
         };
         let mut inode = volume.read_inode(self.ino)?;

@@ -10,9 +10,7 @@
 //! 144 birth time  148 birth time extra  152 version high  156 project
 //! ```
 
-use goldleaf_tree::{
-    Attrs, FLAG_NOATIME, FLAG_NODUMP, FLAGS_KEPT, NodeKind, Timestamp,
-};
+use goldleaf_tree::{Attrs, FLAG_NOATIME, FLAG_NODUMP, FLAGS_KEPT, NodeKind, Timestamp};
 
 /// `EXT4_EXTENTS_FL`.
 pub(crate) const FLAG_EXTENTS: u32 = 0x8_0000;
@@ -160,7 +158,8 @@ impl RawInode {
     /// nanoseconds above them. Times outside (1901 to 2446, or 2038 in a short inode) are clamped.
     fn put_time(&mut self, at: usize, extra_at: usize, time: Timestamp) {
         let has_extra = self.bytes.len() >= TIMES_END;
-        let last = if has_extra { i64::from(i32::MIN) + (1 << 34) - 1 } else { i64::from(i32::MAX) };
+        let last =
+            if has_extra { i64::from(i32::MIN) + (1 << 34) - 1 } else { i64::from(i32::MAX) };
         let secs = time.secs.clamp(i64::from(i32::MIN), last);
         self.put_u32(at, secs as u32);
         if has_extra {

@@ -183,8 +183,7 @@ fn extent(channel: &IoChannel, block: u64, count: c_int) -> (u64, usize) {
 }
 
 fn guarded(state: &Channel, code: c_long, run: impl FnOnce() -> Result<()>) -> ErrCode {
-    let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-        Err(ComposeError::Metadata("a panic within the overlay".into()))
-    });
+    let result = catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(ComposeError::Metadata("a panic within the overlay".into())));
     state.keep(result, code)
 }

@@ -202,7 +202,9 @@ impl Overlay {
             return Ok(());
         }
         if block >= self.base_blocks() {
-            return Err(ComposeError::Metadata(format!("a write to block {block}, off the volume")));
+            return Err(ComposeError::Metadata(format!(
+                "a write to block {block}, off the volume"
+            )));
         }
         if self.buffer.len() >= BUFFERED_BLOCKS {
             self.flush()?;

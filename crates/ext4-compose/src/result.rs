@@ -1,8 +1,6 @@
 //! The extents of a composed volume, from everything that says something about a block.
 
-use goldleaf_block::{
-    BlockCount, BlockNo, BlockRange, MapExtent, SourceIndex, Target,
-};
+use goldleaf_block::{BlockCount, BlockNo, BlockRange, MapExtent, SourceIndex, Target};
 
 use crate::overlay::Overlay;
 
@@ -59,10 +57,9 @@ fn join(extents: Vec<MapExtent>) -> Vec<MapExtent> {
 fn follows(last: &MapExtent, target: Target) -> bool {
     match (last.target, target) {
         (Target::Zero, Target::Zero) => true,
-        (
-            Target::Source { source: left, at },
-            Target::Source { source: right, at: next },
-        ) => left == right && at.plus(last.range.count) == next,
+        (Target::Source { source: left, at }, Target::Source { source: right, at: next }) => {
+            left == right && at.plus(last.range.count) == next
+        }
         _ => false,
     }
 }

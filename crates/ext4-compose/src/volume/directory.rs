@@ -34,11 +34,9 @@ impl Volume {
         names: &Names,
         edits: &BTreeMap<usize, Edit>,
     ) -> Result<()> {
-        self.visit(dir, &mut |name, _, _| {
-            match edits.get(&names.find(name)?)? {
-                Edit::Remove => Some((0, 0)),
-                Edit::Redirect { ino, file_type } => Some((ino.0, *file_type)),
-            }
+        self.visit(dir, &mut |name, _, _| match edits.get(&names.find(name)?)? {
+            Edit::Remove => Some((0, 0)),
+            Edit::Redirect { ino, file_type } => Some((ino.0, *file_type)),
         })
     }
 

@@ -24,9 +24,8 @@ impl Volume {
         };
         self.check(code, "freeing extended attributes")?;
         // SAFETY: the handle is live and has its bitmaps.
-        let shared = unsafe {
-            ffi::ext2fs_test_generic_bmap((*self.fs.as_ptr()).block_map, block) != 0
-        };
+        let shared =
+            unsafe { ffi::ext2fs_test_generic_bmap((*self.fs.as_ptr()).block_map, block) != 0 };
         if !shared {
             self.note_free(Piece { start: block, count: 1 });
         }
@@ -34,7 +33,12 @@ impl Volume {
     }
 
     /// Gives an inode that has none its extended attributes. The inode must be on the volume.
-    pub(crate) fn set_xattrs(&mut self, path: &GuestPath, ino: Ino, xattrs: &[Xattr]) -> Result<()> {
+    pub(crate) fn set_xattrs(
+        &mut self,
+        path: &GuestPath,
+        ino: Ino,
+        xattrs: &[Xattr],
+    ) -> Result<()> {
         if xattrs.is_empty() {
             return Ok(());
         }

@@ -18,7 +18,8 @@ fn check(mkfs: &[&str]) {
     // Bytes above 127 tell signed hashes from unsigned ones.
     ops.extend((0..200).map(|n| put(&format!("/odd/ü-{n}-ÿ{}", "é".repeat(30)), bytes(b"odd"))));
     let mut attributed = file;
-    attributed.xattrs = vec![goldleaf_tree::Xattr { name: b"user.x".into(), value: vec![b'1'; 300] }];
+    attributed.xattrs =
+        vec![goldleaf_tree::Xattr { name: b"user.x".into(), value: vec![b'1'; 300] }];
     ops.push(put("/a/b/attributed", attributed));
     if mkfs.contains(&"128") {
         // Inodes without extra fields have no nanoseconds, and no birth time.
@@ -119,8 +120,11 @@ fn unused_inode_tables_are_zero_and_declared_so() {
     let (_, text) = run("dumpe2fs", &[bench.file("out").as_ref()]);
     let groups = text.lines().filter(|line| line.contains("(Blocks ")).count();
     assert_eq!(text.matches("ITABLE_ZEROED").count(), groups, "{text}");
-    let zero: u64 = composed.extents.iter()
+    let zero: u64 = composed
+        .extents
+        .iter()
         .filter(|extent| extent.target == goldleaf_block::Target::Zero)
-        .map(|extent| extent.range.count.0).sum();
+        .map(|extent| extent.range.count.0)
+        .sum();
     assert!((3600..3760).contains(&zero), "{zero} blocks of 3750 in tables");
 }

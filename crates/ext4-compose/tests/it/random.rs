@@ -87,7 +87,8 @@ fn lower(drawn: Vec<(Vec<u8>, What, u16, usize)>, bench: &mut Bench, model: &Tre
         for (path, mut node) in nodes {
             node.attrs.mode = mode;
             if xattr > 300 && node.kind != NodeKind::Symlink && node.kind != NodeKind::Fifo {
-                node.xattrs = vec![Xattr { name: b"user.x".into(), value: vec![b'x'; xattr - 300] }];
+                node.xattrs =
+                    vec![Xattr { name: b"user.x".into(), value: vec![b'x'; xattr - 300] }];
             }
             now.insert(path.clone(), node.kind == NodeKind::Directory);
             ops.push(Op::Put { path, node });

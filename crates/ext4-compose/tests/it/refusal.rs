@@ -74,7 +74,10 @@ fn operations_that_make_no_sense() {
     assert!(matches!(fails(&[remove("/")]), ComposeError::Invalid { .. }));
     assert!(matches!(fails(&[put("/", bytes(b""))]), ComposeError::Invalid { .. }));
     assert!(matches!(fails(&[put("/l", symlink(""))]), ComposeError::Invalid { .. }));
-    assert!(matches!(fails(&[put("/l", symlink(&"x".repeat(4096)))]), ComposeError::Invalid { .. }));
+    assert!(matches!(
+        fails(&[put("/l", symlink(&"x".repeat(4096)))]),
+        ComposeError::Invalid { .. }
+    ));
     let mut file = bytes(b"");
     let run = ContentRun { file_block: 1, blocks: 1, source: CONTENT, at: BlockNo(0) };
     file.content = Content::Runs { size: 4096, runs: vec![run] };

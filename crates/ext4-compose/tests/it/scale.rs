@@ -8,7 +8,11 @@ use crate::support::*;
 
 #[test]
 fn seventy_thousand_names_in_one_directory() {
-    let mut bench = Bench::new("400M", &["-N", "100000"], "mkdir old; for i in $(seq 1 3000); do echo $i > old/name-$i; done");
+    let mut bench = Bench::new(
+        "400M",
+        &["-N", "100000"],
+        "mkdir old; for i in $(seq 1 3000); do echo $i > old/name-$i; done",
+    );
     let file = bench.stored(b"content", 1);
     let mut ops = vec![put("/big", dir())];
     let name = |n: u32| format!("/big/{}-{n}", "long".repeat(30));
@@ -44,7 +48,8 @@ fn more_subdirectories_than_links() {
 #[test]
 fn ten_thousand_extents_and_a_volume_in_fragments() {
     let mut bench = Bench::new("256M", &[], "for i in $(seq 1 3000); do echo $i > $i; done");
-    let content: Vec<u8> = (0..10_000_u32).flat_map(|n| [n as u8, (n >> 8) as u8].repeat(2048)).collect();
+    let content: Vec<u8> =
+        (0..10_000_u32).flat_map(|n| [n as u8, (n >> 8) as u8].repeat(2048)).collect();
     // One block in two is a hole.
     let mut holed = bench.stored(&content, 1);
     let Content::Runs { size, runs } = &mut holed.content else { unreachable!() };

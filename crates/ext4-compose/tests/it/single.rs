@@ -72,16 +72,24 @@ fn kinds_replace_each_other() {
 fn subtrees_go_and_missing_paths_are_fine() {
     let bench = bench();
     let ops = [
-        remove("/etc"), remove("/nothing/here"), remove("/home/blob/below"),
-        remove("/home/blob"), remove("/var/big"), remove("/var/none"),
+        remove("/etc"),
+        remove("/nothing/here"),
+        remove("/home/blob/below"),
+        remove("/home/blob"),
+        remove("/var/big"),
+        remove("/var/none"),
     ];
     let mut sorted = ops.to_vec();
     sorted.sort_by(|left, right| left.path().cmp(right.path()));
     let composed = bench.compose_and_compare(&sorted);
     // etc with 7 below it (a second name is no node), blob, big with 400.
     assert_eq!(composed.stats.nodes_removed, 8 + 1 + 401);
-    let zero: u64 = composed.extents.iter().filter(|extent| extent.target == Target::Zero)
-        .map(|extent| extent.range.count.0).sum();
+    let zero: u64 = composed
+        .extents
+        .iter()
+        .filter(|extent| extent.target == Target::Zero)
+        .map(|extent| extent.range.count.0)
+        .sum();
     assert!(zero >= 74 + 400, "freed blocks read as zeroes");
 }
 
@@ -122,7 +130,13 @@ fn extended_attributes_and_acls_are_as_getxattr_has_them() {
     };
     let any = u32::MAX;
     let access = acl(&[
-        (1, 6, any), (2, 4, 1000), (2, 6, 70_000), (4, 4, any), (8, 5, 12), (16, 7, any), (32, 4, any),
+        (1, 6, any),
+        (2, 4, 1000),
+        (2, 6, 70_000),
+        (4, 4, any),
+        (8, 5, 12),
+        (16, 7, any),
+        (32, 4, any),
     ]);
     let default = acl(&[(1, 7, any), (2, 7, 33), (4, 5, any), (16, 7, any), (32, 0, any)]);
     let xattr = |name: &str, value: &[u8]| Xattr { name: name.into(), value: value.to_vec() };
@@ -137,7 +151,8 @@ fn extended_attributes_and_acls_are_as_getxattr_has_them() {
         xattr("user.yy", b"another"),
     ];
     let mut many = bytes(b"many");
-    many.xattrs = (0..40_u32).map(|at| xattr(&format!("user.n{}", at * 37 % 41), &[at as u8; 30])).collect();
+    many.xattrs =
+        (0..40_u32).map(|at| xattr(&format!("user.n{}", at * 37 % 41), &[at as u8; 30])).collect();
     let mut directory = node(NodeKind::Directory, 0o755);
     directory.xattrs = vec![xattr("system.posix_acl_default", &default)];
     let mut link = symlink("somewhere");
@@ -164,7 +179,8 @@ fn flags_and_far_times_are_kept() {
     let (_, flags) = run("lsattr", &[mount.at.join("etc/fixed").as_ref()]);
     let set: Vec<char> = flags.chars().take_while(|&c| c != ' ').filter(|&c| c != '-').collect();
     assert_eq!(set, ['i', 'd', 'e'], "{flags}");
-    let (_, birth) = run("stat", &["-c".as_ref(), "%W".as_ref(), mount.at.join("etc/fixed").as_ref()]);
+    let (_, birth) =
+        run("stat", &["-c".as_ref(), "%W".as_ref(), mount.at.join("etc/fixed").as_ref()]);
     assert_eq!(birth.trim(), "1600000003");
 }
 
@@ -188,7 +204,8 @@ fn holes_stay_holes() {
     let file = std::fs::File::open(path).expect("opened");
     for (run, byte) in at.iter().zip([1_u8, 1, 2, 3]) {
         let mut found = [0; 1];
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut found, run.file_block * 4096).expect("read");
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut found, run.file_block * 4096)
+            .expect("read");
         assert_eq!(found[0], byte);
     }
     let mut found = [9; 64];
@@ -206,9 +223,7 @@ fn nothing_of_the_content_is_written() {
     };
     let composed = bench.compose(&[put("/home/huge", file)]);
     assert!(composed.slots_used < 30, "{} slots", composed.slots_used);
-    let covers = |extent: &&MapExtent| {
-        matches!(extent.target, Target::Source { source, .. } if source == CONTENT)
-    };
+    let covers = |extent: &&MapExtent| matches!(extent.target, Target::Source { source, .. } if source == CONTENT);
     let mapped: u64 = composed.extents.iter().filter(covers).map(|e| e.range.count.0).sum();
     assert_eq!(mapped, runs.iter().map(|run: &ContentRun| run.blocks).sum::<u64>());
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use goldleaf_block::{BlockNo, FileBlocks, MapExtent, ReadBlocks, SourceIndex, Target};
 use goldleaf_ext4_compose::{
-    Composed, ComposeError, Composer, Content, ContentRun, Op, Options, PutNode,
+    ComposeError, Composed, Composer, Content, ContentRun, Op, Options, PutNode,
 };
 use goldleaf_host::{File, RealDir};
 use goldleaf_tree::{Attrs, GuestPath, NodeKind, Timestamp, Xattr};
@@ -314,8 +314,16 @@ impl std::fmt::Debug for Entry {
         write!(
             f,
             "{} {:o} {:?} m{:?} c{:?} dev {} {} bytes -> {:?} {:?} = {} x{}",
-            self.kind, self.mode, self.owner, self.mtime, self.ctime, self.rdev,
-            self.content.len(), String::from_utf8_lossy(&self.target), self.xattrs, self.same_as,
+            self.kind,
+            self.mode,
+            self.owner,
+            self.mtime,
+            self.ctime,
+            self.rdev,
+            self.content.len(),
+            String::from_utf8_lossy(&self.target),
+            self.xattrs,
+            self.same_as,
             self.links
         )
     }
