@@ -111,7 +111,6 @@ pub const ET_MAGIC_IO_MANAGER: ErrCode = ET_BASE + 7;
 pub const ET_SHORT_READ: ErrCode = ET_BASE + 36;
 pub const ET_SHORT_WRITE: ErrCode = ET_BASE + 37;
 pub const ET_DIR_NO_SPACE: ErrCode = ET_BASE + 38;
-pub const ET_BLOCK_ALLOC_FAIL: ErrCode = ET_BASE + 72;
 pub const ET_EA_NO_SPACE: ErrCode = ET_BASE + 163;
 
 pub const FLAG_RW: c_int = 0x01;
@@ -123,7 +122,6 @@ pub const FLUSH_NO_SYNC: c_int = 1;
 
 pub const BG_INODE_UNINIT: u16 = 1;
 pub const BG_INODE_ZEROED: u16 = 4;
-pub const NEWRANGE_MIN_LENGTH: c_int = 2;
 pub const BLOCK_FLAG_READ_ONLY: c_int = 8;
 pub const DIRENT_OTHER_FILE: c_int = 3;
 pub const DIRENT_CHANGED: c_int = 1;
@@ -161,15 +159,6 @@ unsafe extern "C" {
         out: *mut u64,
     ) -> ErrCode;
     pub fn ext2fs_test_generic_bmap(map: *mut c_void, bit: u64) -> c_int;
-    pub fn ext2fs_new_range(
-        fs: *mut Filsys,
-        flags: c_int,
-        goal: u64,
-        len: u64,
-        map: *mut c_void,
-        start: *mut u64,
-        got: *mut u64,
-    ) -> ErrCode;
     pub fn ext2fs_block_alloc_stats_range(fs: *mut Filsys, start: u64, count: u32, inuse: c_int);
     pub fn ext2fs_inode_alloc_stats2(fs: *mut Filsys, ino: u32, inuse: c_int, is_dir: c_int);
     pub fn ext2fs_clear_block_uninit(fs: *mut Filsys, group: u32);

@@ -3,7 +3,8 @@
 //! libext2fs' own inode allocator scans from the parent's group for each inode. Here every group
 //! has a cursor below which nothing is free, so that taking stays near constant in time; freeing
 //! moves the cursor back. Blocks are taken from two moving goals, one for content and one for
-//! metadata, so that each lies together.
+//! metadata, so that each lies together; `ext2fs_new_range` is not used, because it does not return
+//! when no run is as long as was asked for.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -42,7 +43,8 @@ pub(super) struct Cursors {
 impl Cursors {
     pub(super) fn new(geometry: &Geometry) -> Self {
         let inodes = vec![0; geometry.groups as usize];
-        Self { content: 0, metadata: 0, hopeless: u64::MAX, inodes }
+        let first = geometry.first_block;
+        Self { content: first, metadata: first, hopeless: u64::MAX, inodes }
     }
 
     fn goal(&mut self, area: Area) -> &mut u64 {
@@ -77,7 +79,7 @@ impl Volume {
         let mut pieces = Vec::with_capacity(1);
         let mut left = count;
         if count > 1 && count < self.cursors.hopeless {
-            match self.take_run(area, count, ffi::NEWRANGE_MIN_LENGTH)? {
+            match self.take_run(area, count, true) {
                 Some(piece) => {
                     left -= piece.count;
                     pieces.push(piece);
@@ -86,7 +88,7 @@ impl Volume {
             }
         }
         while left > 0 {
-            let Some(piece) = self.take_run(area, left, 0)? else {
+            let Some(piece) = self.take_run(area, left, false) else {
                 return Err(ComposeError::Space { needed_blocks: count, free_blocks });
             };
             left -= piece.count;
@@ -95,23 +97,31 @@ impl Volume {
         Ok(pieces)
     }
 
-    fn take_run(&mut self, area: Area, count: u64, flags: c_int) -> Result<Option<Piece>> {
+    /// Takes the first free run from the area's goal on, wrapping once: of `count` blocks if `whole`,
+    /// else of as many as lie together.
+    fn take_run(&mut self, area: Area, count: u64, whole: bool) -> Option<Piece> {
         let goal = *self.cursors.goal(area);
-        let (mut start, mut got) = (0, 0);
-        let fs = self.fs.as_ptr();
-        // SAFETY: the handle is live; a null map means the handle's own.
-        let code = unsafe {
-            ffi::ext2fs_new_range(fs, flags, goal, count, ptr::null_mut(), &mut start, &mut got)
-        };
-        if code == ffi::ET_BLOCK_ALLOC_FAIL {
-            return Ok(None);
+        let blocks = self.geometry.blocks;
+        let piece = self
+            .find_run(goal, blocks, count, whole)
+            .or_else(|| self.find_run(self.geometry.first_block, goal, count, whole))?;
+        stats_range(self.fs.as_ptr(), piece.start, piece.count, 1);
+        *self.cursors.goal(area) = piece.start + piece.count;
+        Some(piece)
+    }
+
+    /// The first free run that begins within `at..end`.
+    fn find_run(&self, mut at: u64, end: u64, count: u64, whole: bool) -> Option<Piece> {
+        while at < end {
+            let start = self.find_block(at, end, false)?;
+            let limit = (start + count).min(self.geometry.blocks);
+            let behind = self.find_block(start, limit, true).unwrap_or(limit);
+            if behind - start == count || !whole {
+                return Some(Piece { start, count: behind - start });
+            }
+            at = behind;
         }
-        self.check(code, "looking for free blocks")?;
-        // A run is at most as long as was asked for, and lies on the volume.
-        let count = got.min(count);
-        stats_range(fs, start, count, 1);
-        *self.cursors.goal(area) = start + count;
-        Ok(Some(Piece { start, count }))
+        None
     }
 
     /// Gives blocks back.

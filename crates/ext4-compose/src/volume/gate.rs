@@ -14,6 +14,7 @@ const OLDEST_LIBRARY: i32 = 1470;
 
 const INODES_COUNT: usize = 0x00;
 const FREE_INODES_COUNT: usize = 0x10;
+const FIRST_DATA_BLOCK: usize = 0x14;
 const INODES_PER_GROUP: usize = 0x28;
 const STATE: usize = 0x3A;
 const INODE_SIZE: usize = 0x58;
@@ -68,8 +69,13 @@ pub(super) fn geometry(fs: NonNull<Filsys>) -> Geometry {
     let room = (inode_size as u16).saturating_sub(128);
     let wanted = u16_at(fs, WANT_EXTRA_ISIZE).max(EXTRA_ISIZE);
     // SAFETY: the handle is live.
-    let groups = unsafe { (*fs.as_ptr()).group_desc_count };
+    let (groups, blocks) = unsafe {
+        let fs = fs.as_ptr();
+        ((*fs).group_desc_count, ffi::ext2fs_blocks_count((*fs).superblock))
+    };
     Geometry {
+        blocks,
+        first_block: u64::from(u32_at(fs, FIRST_DATA_BLOCK)),
         inode_size,
         extra_isize: wanted.min(room),
         inodes: u32_at(fs, INODES_COUNT),
@@ -95,10 +101,8 @@ pub(super) fn check(volume: &Volume, base_blocks: u64) -> Result<()> {
     let fs = volume.fs;
     let refuse = |reason: String| Err(ComposeError::Refused(reason));
     // SAFETY: the handle is live.
-    let (block_size, blocks) = unsafe {
-        let fs = fs.as_ptr();
-        (u64::from((*fs).blocksize), ffi::ext2fs_blocks_count((*fs).superblock))
-    };
+    let block_size = unsafe { u64::from((*fs.as_ptr()).blocksize) };
+    let blocks = volume.geometry.blocks;
     if block_size != BLOCK_SIZE {
         return refuse(format!("its blocks are of {block_size} bytes, 4096 are needed"));
     }

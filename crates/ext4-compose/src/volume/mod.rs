@@ -35,6 +35,8 @@ pub(crate) const ROOT: Ino = Ino(2);
 /// What of the superblock never changes while a volume is composed.
 #[derive(Debug, Clone)]
 pub(crate) struct Geometry {
+    pub blocks: u64,
+    pub first_block: u64,
     pub inode_size: usize,
     pub extra_isize: u16,
     pub inodes: u32,
