@@ -34,12 +34,21 @@ pub(super) struct Index {
 }
 
 /// Buffers of a walk, kept so that classifying many paths does not allocate for each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Walk {
     now: Vec<NodeNumber>,
     next: Vec<NodeNumber>,
     /// The rules whose patterns fit, highest first, once each.
     pub(super) found: Vec<RuleNumber>,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        // Room for what a path usually meets, so that a single walk does not grow its buffers.
+        let room = 16;
+        let (now, next) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        Self { now, next, found: Vec::with_capacity(room) }
+    }
 }
 
 impl Index {
