@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn order_keeps_subtrees_together() {
-        let mut paths = vec![path("/a.b"), path("/a/c"), path("/a"), path("/a/b/c"), path("/")];
+        let mut paths = [path("/a.b"), path("/a/c"), path("/a"), path("/a/b/c"), path("/")];
         paths.sort();
         let shown: Vec<String> = paths.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["/", "/a", "/a/b/c", "/a/c", "/a.b"]);

@@ -97,8 +97,8 @@ impl Volume {
         Ok(pieces)
     }
 
-    /// Takes the first free run from the area's goal on, wrapping once: of `count` blocks if `whole`,
-    /// else of as many as lie together.
+    /// Takes the first free run from the area's goal on, wrapping once: of `count` blocks if
+    /// `whole`, else of as many as lie together.
     fn take_run(&mut self, area: Area, count: u64, whole: bool) -> Option<Piece> {
         let goal = *self.cursors.goal(area);
         let blocks = self.geometry.blocks;
