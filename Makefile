@@ -3,7 +3,7 @@
 CARGO ?= cargo
 MANDIR ?= target/man
 
-.PHONY: all help check test test-unit test-e2e bench man clean
+.PHONY: all help check test test-long test-unit test-e2e bench man clean
 
 all:
 	$(CARGO) build --release
@@ -33,6 +33,10 @@ test-unit:
 test-e2e:
 	$(CARGO) build --release --bin goldleaf
 	$(CARGO) test --release -p goldleaf-e2e -- --test-threads=1 --nocapture
+
+# What takes too long for every submission.
+test-long: test
+	$(CARGO) test --release -p goldleaf-e2e -- --test-threads=1 --nocapture --ignored
 
 bench:
 	$(CARGO) run --release -p goldleaf-bench
