@@ -35,7 +35,8 @@ pub enum JailError {
     Spawn(#[from] std::io::Error),
     /// The kernel does not enforce a part of the sandbox.
     #[error(
-        "this kernel cannot confine the worker ({0}); Linux 5.13 or newer with Landlock and seccomp is needed"
+        "this kernel cannot confine the worker ({0}); Linux 5.13 or newer with Landlock and \
+         seccomp is needed"
     )]
     Unenforced(String),
 }
