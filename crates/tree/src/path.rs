@@ -244,6 +244,42 @@ mod tests {
         assert_eq!(shown, ["/", "/a", "/a/b/c", "/a/c", "/a.b"]);
     }
 
+    /// The order by bytes is that of the lists of components, for all short paths of a few letters
+    /// that stand on both sides of `/`.
+    #[test]
+    fn order_is_by_component() {
+        let names = ["!", "-", "0", "a", "aa", "a!", "a-", "\u{1}", "\u{ff}"];
+        let mut paths = vec![GuestPath::root()];
+        for _ in 0..2 {
+            let below = paths.iter().flat_map(|path| {
+                names.iter().map(|name| path.join(name.as_bytes()).expect("a path"))
+            });
+            let below: Vec<GuestPath> = below.collect();
+            paths.extend(below);
+        }
+        for one in &paths {
+            for other in &paths {
+                let oracle = one.components().cmp(other.components());
+                assert_eq!(one.cmp(other), oracle, "{one} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn coding_is_that_of_a_list_of_bytes() {
+        let one = path("/etc/gr\u{fc}n");
+        let json = serde_json::to_string(&one).expect("json");
+        assert_eq!(json, serde_json::to_string(one.as_bytes()).expect("json"));
+        assert_eq!(serde_json::from_str::<GuestPath>(&json).expect("a path"), one);
+        let bytes = postcard::to_stdvec(&one).expect("postcard");
+        assert_eq!(bytes, postcard::to_stdvec(&one.as_bytes().to_vec()).expect("postcard"));
+        assert_eq!(postcard::from_bytes::<GuestPath>(&bytes).expect("a path"), one);
+        for hostile in ["/a", "a/", "a//b", "..", "a/./b", "a\0"] {
+            let bytes = postcard::to_stdvec(&hostile.as_bytes().to_vec()).expect("postcard");
+            assert!(postcard::from_bytes::<GuestPath>(&bytes).is_err(), "{hostile:?}");
+        }
+    }
+
     #[test]
     fn hostile_components_are_refused() {
         assert!(GuestPath::root().join(b"..").is_err());
