@@ -122,7 +122,7 @@ pub fn worker_peak(ground: &Ground, size: Size) -> Result<u64> {
     let view = SessionView::new(live.composed(), live.device())?;
     let (stack, composed) = (&ground.stack(&desktop)?, live.composed());
     let mode = HarvestMode::Desktop;
-    let harvest = Harvest { stack, composed, view: &view, site_rules: None, mode };
+    let harvest = Harvest { stack, composed, view: &view, mode };
     let harvested = harvest.run(&ground.home, &Quiet)?;
     before.restore(&mut desktop)?;
     Ok(harvested.usage.peak_rss_bytes)

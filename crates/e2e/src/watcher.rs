@@ -9,7 +9,7 @@ use std::time::Duration;
 use goldleaf_block::{ReadBlocks, SessionDevice};
 use goldleaf_host::{Progress, RealDir};
 use goldleaf_player::Home;
-use goldleaf_player::desktop::{self, Event, Listener, SessionView, Stack, StackVersions};
+use goldleaf_player::desktop::{self, Event, Listener, SessionView, Stack};
 use goldleaf_player::machine::MachineNews;
 
 use crate::disk::check_snapshot;
@@ -81,17 +81,9 @@ impl Watcher {
     /// A copy of the session is opened and checked: the session itself is in use.
     fn look(&self, name: &str) -> Result<(), HarnessError> {
         let record = desktop::peek(&self.home, name)?;
-        let Some(session) = record.session else { return Ok(()) };
+        let Some(session) = &record.session else { return Ok(()) };
         let dir = desktop::directory(&self.home, name)?;
-        let livepc = goldleaf_player::livepc::get(&self.home, &record.livepc)?;
-        let private = record.layers.iter().filter_map(|(&kind, history)| {
-            history.current().map(|version| (kind, version.digest.0))
-        });
-        let versions = StackVersions {
-            image: (livepc.image, session.image_version),
-            apps: session.apps,
-            private: private.collect(),
-        };
+        let versions = record.session_versions(&self.home, session)?;
         let stack = Stack::open(&self.home, &dir, &versions)?;
         let (composed, _) = desktop::compose(&self.home, &dir, &stack, &Silent)?;
         let own = dir.path().map(Path::to_owned).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use goldleaf_host::Dir;
 use goldleaf_image::check_name;
-use goldleaf_layer::rules::RuleFile;
+use goldleaf_layer::rules::SiteRules;
 use serde::{Deserialize, Serialize};
 
 use crate::home::{read_record, write_record};
@@ -48,8 +48,8 @@ pub struct NewLivePc {
     pub memory_mib: u32,
     /// Processors.
     pub cpus: u32,
-    /// The site's rules: name of the file and its text.
-    pub rules: Option<(String, String)>,
+    /// The site's rules.
+    pub rules: Option<SiteRules>,
 }
 
 fn dir(home: &Home) -> Result<Arc<dyn Dir>, PlayerError> {
@@ -85,13 +85,13 @@ pub fn get(home: &Home, name: &str) -> Result<LivePc, PlayerError> {
 }
 
 /// The site's rules of a LivePC, as [`NewLivePc::rules`].
-pub fn rules(home: &Home, name: &str) -> Result<Option<(String, String)>, PlayerError> {
+pub fn rules(home: &Home, name: &str) -> Result<Option<SiteRules>, PlayerError> {
     let dir = dir(home)?.dir(name).map_err(PlayerError::io("opening a LivePC"))?;
     match goldleaf_host::read_file(dir.as_ref(), "rules.toml", RULES_LIMIT) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(PlayerError::io("reading rules.toml")(error)),
         Ok(bytes) => String::from_utf8(bytes)
-            .map(|text| Some(("rules.toml".into(), text)))
+            .map(|text| Some(SiteRules { file: "rules.toml".into(), text }))
             .map_err(|error| PlayerError::corrupt("rules.toml", error.to_string())),
     }
 }
@@ -105,13 +105,13 @@ pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
     for layer in &new.layers {
         crate::apps::get(home, layer)?;
     }
-    if let Some((file, text)) = &new.rules {
-        RuleFile::site(file, text)?;
+    if let Some(rules) = &new.rules {
+        rules.parse()?;
     }
     let dir = dir(home)?;
     let own = dir.create_dir(&new.name).map_err(PlayerError::io("making a LivePC"))?;
-    if let Some((_, text)) = &new.rules {
-        goldleaf_host::replace_file(own.as_ref(), "rules.toml", text.as_bytes())
+    if let Some(rules) = &new.rules {
+        goldleaf_host::replace_file(own.as_ref(), "rules.toml", rules.text.as_bytes())
             .map_err(PlayerError::io("writing rules.toml"))?;
     }
     let record = LivePc {

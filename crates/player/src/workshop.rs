@@ -269,8 +269,12 @@ pub fn record_layer(
     goldleaf_image::check_name(name)?;
     let bench = Bench::new(home, &format!("layer-{name}"))?;
     let number = home.images()?.open(image, None)?.record.number;
-    let versions =
-        StackVersions { image: (image.into(), number), apps: Vec::new(), private: BTreeMap::new() };
+    let versions = StackVersions {
+        image: (image.into(), number),
+        apps: Vec::new(),
+        private: BTreeMap::new(),
+        rules: None,
+    };
     let stack = Stack::open(home, &bench.dir, &versions)?;
     let (composed, _) = compose(home, &bench.dir, &stack, listener)?;
     let session = bench.dir.create_dir("session").map_err(PlayerError::io("recording"))?;
@@ -281,8 +285,7 @@ pub fn record_layer(
     }
     let view = SessionView::new(&composed, &device)?;
     let mode = HarvestMode::Record;
-    let harvest =
-        Harvest { stack: &stack, composed: &composed, view: &view, site_rules: None, mode };
+    let harvest = Harvest { stack: &stack, composed: &composed, view: &view, mode };
     let harvested = harvest.run(home, listener)?;
     let none = BTreeMap::new();
     let mut filer = Filer::new(&stack.public, StoreName::Public, &none, &view)?;

@@ -12,7 +12,7 @@ use goldleaf_block::MapExtent;
 use goldleaf_layer::merge::dpkg::{InstallState, PackageName, packages};
 use goldleaf_layer::merge::{FileSet, Record};
 use goldleaf_layer::plan::{ComposeFacts, Conffile, PackageState, PlannedOp, Planner, StackItem};
-use goldleaf_layer::rules::{RuleFile, RuleSet};
+use goldleaf_layer::rules::RuleSet;
 use goldleaf_layer::{Digest, Entry, Kind};
 use goldleaf_tree::GuestPath;
 
@@ -20,6 +20,7 @@ use crate::merging::{Merged, merge_stack, shared_files};
 use crate::ops::Emitter;
 use crate::protocol::{ComposeReply, ComposeTask, StackEntry, StackLayer};
 use crate::serve::{Handed, refused};
+use crate::site_rules::compile;
 use crate::volumes::{Journal, Volumes};
 use crate::{Channel, WorkerError};
 
@@ -33,7 +34,8 @@ pub fn compose(
     let volumes = Volumes::open(&disk, &task.volumes, Journal::Clean)?;
     let image = shared_files(&volumes.tree).map_err(refused)?;
     let merged = merge_stack(image, &task.apps_records, &task.user_records)?;
-    let facts = StackFacts::new(&merged, &task.apps_records, &task.user_records)?;
+    let rules = compile(task.site_rules.as_ref(), &merged.all)?;
+    let facts = StackFacts::new(&merged, rules, &task.apps_records, &task.user_records);
     let mut emitter = Emitter::new(handed, &task, &disk, &volumes, &merged)?;
     let mut planner = Planner::new(&volumes.tree, &facts);
     let mut steps: Vec<PlannedOp> = Vec::new();
@@ -44,7 +46,7 @@ pub fn compose(
         }
         for entry in batch {
             let StackEntry { path, layer, entry, runs } = entry;
-            let item = StackItem { layer: kind(layer), etc_edit: entry.edit, entry };
+            let item = StackItem { layer: kind(layer), entry };
             planner.push(path.clone(), item, &mut steps).map_err(refused)?;
             for step in steps.drain(..) {
                 emitter.step(step, &path, &runs)?;
@@ -81,9 +83,7 @@ struct StackFacts {
 }
 
 impl StackFacts {
-    fn new(merged: &Merged, apps: &[Vec<Record>], user: &[Record]) -> Result<Self, WorkerError> {
-        let rules = RuleFile::debian().map_err(refused)?;
-        let rules = RuleSet::compile(&[rules], &[]).map_err(refused)?;
+    fn new(merged: &Merged, rules: RuleSet, apps: &[Vec<Record>], user: &[Record]) -> Self {
         let superseded = |below: &FileSet, records: &[Record]| {
             goldleaf_layer::merge::dpkg::superseded(below, records)
         };
@@ -97,7 +97,7 @@ impl StackFacts {
             }
         }
         let superseded = [superseded(&merged.image, &apps), superseded(&merged.below, user)];
-        Ok(Self { rules, installed, superseded, conffiles })
+        Self { rules, installed, superseded, conffiles }
     }
 }
 

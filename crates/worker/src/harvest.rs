@@ -16,7 +16,7 @@ use goldleaf_layer::classify::{
 use goldleaf_layer::merge::accounts::{Names, acl_to_names};
 use goldleaf_layer::merge::dpkg::not_at_rest;
 use goldleaf_layer::merge::{DiffContext, FileSet, Record, handler_of, handlers};
-use goldleaf_layer::rules::{RuleFile, RuleSet};
+use goldleaf_layer::rules::RuleSet;
 use goldleaf_layer::{Content, Digest, Entry, EntryAttrs, EntryNode, Kind};
 use goldleaf_tree::{Change, GuestPath, Node, NodeId, NodeKind};
 
@@ -26,6 +26,7 @@ use crate::merging::{owned, shared_files};
 use crate::mounted::MountedTree;
 use crate::protocol::{DiskRun, Fate, HarvestMode, HarvestReply, HarvestTask, Item, PathFacts};
 use crate::serve::{Handed, refused};
+use crate::site_rules::compile;
 use crate::volumes::{Journal, Volumes, on_disk, within};
 use crate::{Channel, WorkerError};
 
@@ -46,7 +47,7 @@ pub fn harvest(
     let shared = shared_files(&after.tree).map_err(refused)?;
     let below: FileSet = task.below.iter().cloned().collect();
     let packages = Packages::read(&below, &shared, &after.tree).map_err(refused)?;
-    let rules = compile(&task.site_rules, &shared)?;
+    let rules = compile(task.site_rules.as_ref(), &shared)?;
     let facts = GuestFacts {
         before: &before.tree,
         after: &after.tree,
@@ -143,28 +144,6 @@ fn ask(
     }
     channel.send(&Vec::<GuestPath>::new())?;
     Ok(known)
-}
-
-/// The factory's rules and the site's, for the homes of this guest's people.
-fn compile(site: &Option<(String, String)>, shared: &FileSet) -> Result<RuleSet, WorkerError> {
-    let mut files = vec![RuleFile::debian().map_err(refused)?];
-    if let Some((name, text)) = site {
-        files.push(RuleFile::site(name, text).map_err(refused)?);
-    }
-    RuleSet::compile(&files, &homes(shared)).map_err(refused)
-}
-
-/// Home directories of people (uid 1000 to 59999, as Debian's adduser has it).
-fn homes(shared: &FileSet) -> Vec<GuestPath> {
-    let passwd = GuestPath::parse("/etc/passwd").unwrap_or_default();
-    let text = shared.get(&passwd).map_or(&[][..], |state| &state.bytes);
-    let home = |line: &[u8]| {
-        let mut fields = line.split(|&byte| byte == b':');
-        let uid: u32 = std::str::from_utf8(fields.nth(2)?).ok()?.parse().ok()?;
-        let path = GuestPath::parse(fields.nth(2)?).ok()?;
-        ((1000..60000).contains(&uid) && !path.is_root()).then_some(path)
-    };
-    text.split(|&byte| byte == b'\n').filter_map(home).collect()
 }
 
 /// Turns classified changes into items.

@@ -24,6 +24,7 @@ mod ops;
 pub mod protocol;
 mod seal;
 mod serve;
+mod site_rules;
 mod tool;
 mod volumes;
 

@@ -14,6 +14,7 @@ use goldleaf_block::{BlockNo, BlockRange, ByteLen, ByteOffset, ExtentMap, MapExt
 use goldleaf_layer::classify::Summary;
 use goldleaf_layer::merge::{FileState, Note, Record};
 use goldleaf_layer::plan::Report;
+use goldleaf_layer::rules::SiteRules;
 use goldleaf_layer::{Entry, Kind};
 use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -178,6 +179,8 @@ pub struct ComposeTask {
     pub apps_records: Vec<Vec<Record>>,
     /// Merge records of the private layers.
     pub user_records: Vec<Record>,
+    /// The site's rules: an edit that they keep stays over a newer image.
+    pub site_rules: Option<SiteRules>,
 }
 
 /// Answer to [`Task::Compose`].
@@ -221,8 +224,8 @@ pub struct HarvestTask {
     pub dirty: Vec<BlockRange>,
     /// The merged files beneath the user's layers.
     pub below: Vec<(GuestPath, FileState)>,
-    /// The site's rules: name of the file and its text.
-    pub site_rules: Option<(String, String)>,
+    /// The site's rules.
+    pub site_rules: Option<SiteRules>,
     /// What it is for.
     pub mode: HarvestMode,
     /// Compare the whole trees instead of following the dirty blocks.

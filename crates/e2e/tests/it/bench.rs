@@ -1,6 +1,5 @@
-//! Sessions without a machine: the composed disk is mounted by the kernel, worked on right
-//! there, and
-//! what differs afterwards is written to a session's log as a guest would have written it.
+//! Sessions without a machine: the composed disk is mounted by the kernel, worked on right there,
+//! and what differs afterwards is written to a session's log as a guest would have written it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,6 +12,7 @@ use goldleaf_block::{ByteOffset, ReadBlocks, SessionDevice, SessionId, WriteBloc
 pub use goldleaf_e2e::IMAGE;
 use goldleaf_e2e::{Silent, Site, check_volumes, materialise};
 use goldleaf_host::Dir;
+use goldleaf_layer::rules::SiteRules;
 use goldleaf_layer::{Digest, Kind};
 use goldleaf_player::apps::{self, AppsVersion};
 use goldleaf_player::desktop::{
@@ -58,6 +58,8 @@ pub struct Bench {
     sessions: u64,
     /// Apps layers, lowest first, each in its first version.
     pub apps: Vec<String>,
+    /// The site's rules.
+    pub rules: Option<SiteRules>,
     /// Current versions of the private layers.
     pub private: BTreeMap<Kind, Digest>,
 }
@@ -68,7 +70,8 @@ impl Bench {
         let scratch = tempfile::tempdir().unwrap();
         let site = Site::with_disk(disk).unwrap();
         let dir = site.home.sub("bench").unwrap();
-        Self { site, dir, scratch, sessions: 0, apps: Vec::new(), private: BTreeMap::new() }
+        let (apps, private) = (Vec::new(), BTreeMap::new());
+        Self { site, dir, scratch, sessions: 0, apps, rules: None, private }
     }
 
     /// What the layers are over an image.
@@ -77,6 +80,7 @@ impl Bench {
             image: (image.into(), 1),
             apps: self.apps.iter().map(|name| (name.clone(), 1)).collect(),
             private: self.private.clone(),
+            rules: self.rules.clone(),
         };
         let stack = Stack::open(&self.site.home, &self.dir, &versions).unwrap();
         let (composed, _) = desktop::compose(&self.site.home, &self.dir, &stack, &Silent).unwrap();
@@ -136,7 +140,7 @@ impl Bench {
         write_difference(&base, after, &device);
         device.flush().unwrap();
         let view = SessionView::new(composed, &device).unwrap();
-        let harvest = Harvest { stack, composed, view: &view, site_rules: None, mode };
+        let harvest = Harvest { stack, composed, view: &view, mode };
         let harvested = harvest.run(&self.site.home, &Silent).unwrap();
         let (store, name, dormant) = match mode {
             HarvestMode::Desktop => (&stack.own, StoreName::Private, &composed.facts.dormant[..]),

@@ -8,6 +8,7 @@ use std::process::Command;
 use goldleaf_e2e::images;
 use goldleaf_e2e::repo::{Package, Repository};
 use goldleaf_layer::Kind;
+use goldleaf_layer::rules::SiteRules;
 
 use crate::bench::{Bench, IMAGE, Mounted, run};
 use crate::packages::demo_packages;
@@ -204,4 +205,36 @@ fn recorded_layers_work_together_in_a_chroot() {
             inside(at, "echo more >>/root/notes; sed -i s/hello/moin/ /etc/lefty.conf");
         });
     }
+}
+
+/// The image brings a file, and a later version another one in its place.
+fn image_with_policy(bench: &Bench, name: &str, policy: &str) {
+    let disk = bench.path("policy.raw");
+    images::copy(&images::kept(&images::recipe()).unwrap(), &disk).unwrap();
+    let at = bench.path("mnt");
+    let mounted = Mounted::new(&disk, &at, root_start(&disk));
+    fs::write(at.join("usr/share/policy"), policy).unwrap();
+    fs::write(at.join("usr/share/other"), policy).unwrap();
+    drop(mounted);
+    bench.site.import(name, &disk).unwrap();
+}
+
+#[test]
+fn what_a_site_keeps_stays_over_a_new_image() {
+    let mut bench = Bench::new(&images::kept(&images::recipe()).unwrap());
+    let text = "[[rule]]\npath = '/usr/share/policy'\nto = 'user-apps'\nkeep = true\n\
+                [[rule]]\npath = '/usr/share/other'\nto = 'user-apps'\n";
+    bench.rules = Some(SiteRules { file: "site.toml".into(), text: text.into() });
+    image_with_policy(&bench, "one", "one\n");
+    image_with_policy(&bench, "two", "two\n");
+    bench.story("one", |at| {
+        inside(at, "echo mine >/usr/share/policy; echo mine >/usr/share/other");
+    });
+    bench.story("one", |at| {
+        assert_eq!(inside(at, "cat /usr/share/policy /usr/share/other"), "mine\nmine\n");
+    });
+    // A copy of a file that is newer below now gives way, unless the site says otherwise.
+    bench.story("two", |at| {
+        assert_eq!(inside(at, "cat /usr/share/policy /usr/share/other"), "mine\ntwo\n");
+    });
 }

@@ -84,8 +84,6 @@ pub struct Case<'a> {
     pub layer: Kind,
     /// The entry.
     pub entry: &'a Entry,
-    /// Only the entry's content is meant; owner and mode are those below.
-    pub etc_edit: bool,
     /// A `keep` rule names the path.
     pub keep: bool,
     /// Digest of the entry's own content or target; `None` if it cannot be told.
@@ -259,7 +257,7 @@ fn kind_conflict(case: &Case<'_>) -> Decision {
 /// Neither side is a directory.
 fn content_node(case: &Case<'_>, node: NodeKind, lower: Lower) -> Decision {
     if unchanged_below(case) {
-        return if case.etc_edit { Decision::ApplyContent } else { Decision::Apply(None) };
+        return if case.entry.edit { Decision::ApplyContent } else { Decision::Apply(None) };
     }
     let same = same_content(case) || (!content(node) && node == lower.kind);
     if same {
@@ -269,12 +267,12 @@ fn content_node(case: &Case<'_>, node: NodeKind, lower: Lower) -> Decision {
     let reason =
         if case.entry.origin.is_some() { Reason::ChangedUpstream } else { Reason::BothNew };
     match case.layer {
-        _ if case.etc_edit && content(lower.kind) && by_user && !case.keep => {
+        _ if case.entry.edit && content(lower.kind) && by_user && !case.keep => {
             Decision::ApplyAndKeepUpstream { suffix: UPSTREAM_SUFFIX, content_only: true }
         }
         _ if !by_user => unchanged_by_user(case, node, lower),
         Kind::Identity => Decision::Apply(None),
-        Kind::Local => Decision::Skip { reason },
+        Kind::Local if !case.keep => Decision::Skip { reason },
         _ if insists(case) => Decision::Apply(Some((Outcome::Shadows, reason))),
         _ => Decision::KeepAside { reason },
     }
@@ -283,7 +281,7 @@ fn content_node(case: &Case<'_>, node: NodeKind, lower: Lower) -> Decision {
 /// Both sides came to the same content. Attributes of the user's own kinds still count.
 fn same_on_both(case: &Case<'_>) -> Decision {
     let own = matches!(case.layer, Kind::UserData | Kind::Identity | Kind::Local);
-    if own && !case.etc_edit {
+    if own && !case.entry.edit {
         Decision::Apply(None)
     } else {
         Decision::Skip { reason: Reason::SameBelow }
@@ -292,7 +290,7 @@ fn same_on_both(case: &Case<'_>) -> Decision {
 
 /// The entry's content is what was below when it was made: only attributes can be the user's.
 fn unchanged_by_user(case: &Case<'_>, node: NodeKind, lower: Lower) -> Decision {
-    let own = matches!(case.layer, Kind::UserData | Kind::Identity) && !case.etc_edit;
+    let own = matches!(case.layer, Kind::UserData | Kind::Identity) && !case.entry.edit;
     if own && node == lower.kind && node == NodeKind::File {
         Decision::ApplyAttributes
     } else {

@@ -25,8 +25,6 @@ pub struct StackItem {
     pub layer: Kind,
     /// The entry.
     pub entry: Entry,
-    /// Only its content is meant: an edit of configuration that is owned below.
-    pub etc_edit: bool,
 }
 
 /// What planning must be told about a guest and its layers.
@@ -326,7 +324,6 @@ impl<'a> Planner<'a> {
         let case = Case {
             layer: item.layer,
             entry,
-            etc_edit: item.etc_edit,
             // Rules are asked only where a newer state below could win.
             keep: lower.is_some() && self.facts.keeps(path),
             content: if lower.is_some() || entry.origin.is_some() {

@@ -261,6 +261,22 @@ pub enum RuleRef {
     Rule(RuleId),
 }
 
+/// A site's rules, as its administrator wrote them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteRules {
+    /// What errors and explanations call the file.
+    pub file: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl SiteRules {
+    /// Reads them.
+    pub fn parse(&self) -> Result<RuleFile, RulesError> {
+        RuleFile::site(&self.file, &self.text)
+    }
+}
+
 /// A rules file that has been read.
 #[derive(Debug, Clone)]
 pub struct RuleFile {

@@ -54,7 +54,7 @@ pub fn item(layer: Kind, node: Option<NodeKind>, origin: Option<&str>) -> StackI
         link: Some(7),
     });
     let origin = origin.map(|text| Digest::of(text.as_bytes()));
-    StackItem { layer, entry: Entry { node, package: None, origin, edit: false }, etc_edit: false }
+    StackItem { layer, entry: Entry { node, package: None, origin, edit: false } }
 }
 
 fn show(op: &PlannedOp) -> String {
@@ -149,7 +149,7 @@ fn files_against_directories() {
 #[test]
 fn edits_keep_the_upstream_file_beside_them() {
     let mut edit = item(UserData, Some(File), Some("a"));
-    edit.etc_edit = true;
+    edit.entry.edit = true;
     let ops = ["cp /etc/conf /etc/conf.dpkg-dist", "content /etc/conf"];
     let reports = check(&tree(), vec![("/etc/conf", edit.clone())], &ops);
     assert_eq!(reports[0].outcome, Outcome::Shadows);

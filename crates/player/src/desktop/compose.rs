@@ -86,13 +86,45 @@ pub fn compose(
 ) -> Result<(Composed, WorkerUsage), PlayerError> {
     let key = stack.key();
     let cache = desktop.create_dir("composed").map_err(PlayerError::io("opening composed"))?;
-    match open(&cache, stack, key) {
-        Ok(Some(composed)) => return Ok((composed, WorkerUsage::default())),
-        // A cache that a power cut spoilt is made again.
-        Ok(None) | Err(PlayerError::Corrupt { .. } | PlayerError::Block(_)) => {}
-        Err(error) => return Err(error),
+    if let Some(composed) = cached(&cache, stack, key)? {
+        return Ok((composed, WorkerUsage::default()));
     }
     make(home, &cache, stack, key, progress)
+}
+
+/// The composed disk of a session that was begun, under the key that it had then. While the cache
+/// stands, a program that would compose otherwise by now goes on with what is there.
+pub fn recompose(
+    home: &Home,
+    desktop: &Arc<dyn Dir>,
+    stack: &Stack,
+    key: Digest,
+    progress: &dyn Progress,
+) -> Result<Composed, PlayerError> {
+    let cache = desktop.create_dir("composed").map_err(PlayerError::io("opening composed"))?;
+    if let Some(composed) = cached(&cache, stack, key)? {
+        return Ok(composed);
+    }
+    if stack.key() != key {
+        return Err(PlayerError::Refused(
+            "the session was begun by another release of Goldleaf, and what that composed is lost; \
+             finish it with that release, or drop it with `goldleaf start --discard-session`"
+                .into(),
+        ));
+    }
+    Ok(make(home, &cache, stack, key, progress)?.0)
+}
+
+/// A composed disk from the cache; none where a power cut spoilt it.
+fn cached(
+    cache: &Arc<dyn Dir>,
+    stack: &Stack,
+    key: Digest,
+) -> Result<Option<Composed>, PlayerError> {
+    match open(cache, stack, key) {
+        Err(PlayerError::Corrupt { .. } | PlayerError::Block(_)) => Ok(None),
+        other => other,
+    }
 }
 
 /// A composed disk from the cache.
@@ -257,6 +289,7 @@ fn run_worker(
         now: COMPOSED_AT,
         apps_records,
         user_records,
+        site_rules: stack.rules.clone(),
     });
     let total: u64 = stack.layers().iter().map(|(_, _, layer)| layer.counts().entries).sum();
     let scale = Scale { files: total, output_bytes: metadata_limit(stack, total) };

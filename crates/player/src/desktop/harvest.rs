@@ -72,8 +72,6 @@ pub struct Harvest<'a> {
     pub composed: &'a Composed,
     /// What it left.
     pub view: &'a SessionView,
-    /// The site's rules.
-    pub site_rules: Option<(String, String)>,
     /// What it is for.
     pub mode: HarvestMode,
 }
@@ -90,7 +88,7 @@ impl Harvest<'_> {
             volumes: self.stack.volumes()?,
             dirty: self.view.dirty.clone(),
             below: self.composed.facts.below.clone(),
-            site_rules: self.site_rules.clone(),
+            site_rules: self.stack.rules.clone(),
             mode: self.mode,
             full: false,
         };

@@ -91,10 +91,9 @@ impl Desktop {
             let version = crate::apps::get(home, name)?.version(pinned)?.number;
             apps.push((name.clone(), version));
         }
-        let private = self.record.layers.iter().filter_map(|(&kind, history)| {
-            history.current().map(|version| (kind, version.digest.0))
-        });
-        Ok(StackVersions { image: (livepc.image, number), apps, private: private.collect() })
+        let rules = crate::livepc::rules(home, &self.record.livepc)?;
+        let image = (livepc.image, number);
+        Ok(StackVersions { image, apps, private: self.record.private_versions(), rules })
     }
 }
 

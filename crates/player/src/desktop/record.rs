@@ -4,8 +4,12 @@
 use std::collections::BTreeMap;
 
 use goldleaf_block::{BlockCount, ByteLen};
+use goldleaf_layer::rules::SiteRules;
 use goldleaf_layer::{Digest, Kind};
 use serde::{Deserialize, Serialize};
+
+use super::stack::StackVersions;
+use crate::{Home, PlayerError};
 
 /// Format of the records that this program writes.
 pub const FORMAT: u32 = 1;
@@ -35,6 +39,31 @@ pub struct DesktopRecord {
     pub hardware: HardwareIdentity,
     /// What happened at the last filing, for `status`.
     pub last: Option<FiledReport>,
+}
+
+impl DesktopRecord {
+    /// The current versions of the private layers, by their digests.
+    pub fn private_versions(&self) -> BTreeMap<Kind, Digest> {
+        let current = |(&kind, history): (&Kind, &LayerHistory)| {
+            history.current().map(|version| (kind, version.digest.0))
+        };
+        self.layers.iter().filter_map(current).collect()
+    }
+
+    /// What a session that was begun stands on, whatever is current by now.
+    pub fn session_versions(
+        &self,
+        home: &Home,
+        session: &SessionRecord,
+    ) -> Result<StackVersions, PlayerError> {
+        let image = crate::livepc::get(home, &self.livepc)?.image;
+        Ok(StackVersions {
+            image: (image, session.image_version),
+            apps: session.apps.clone(),
+            private: self.private_versions(),
+            rules: session.rules.clone(),
+        })
+    }
 }
 
 /// The versions of one private layer, oldest first; the last one is current.
@@ -112,6 +141,8 @@ pub struct SessionRecord {
     pub image_version: u32,
     /// Apps layers underneath: name and version.
     pub apps: Vec<(String, u32)>,
+    /// The site's rules as they were when it began: a rule that changes meanwhile is for the next.
+    pub rules: Option<SiteRules>,
     /// Unix time of its beginning, in seconds.
     pub started_unix_secs: u64,
     /// Starts in a row that did not reach an orderly end.

@@ -24,7 +24,7 @@ use goldleaf_vm::{
 use goldleaf_worker::protocol::{Fate, HarvestMode, Item};
 use serde::{Deserialize, Serialize};
 
-use super::compose::{Composed, compose};
+use super::compose::{Composed, compose, recompose};
 use super::filing::{Filer, Filing};
 use super::harvest::{Harvest, Harvested, SessionView, records_by_layer};
 use super::identity::describe;
@@ -299,14 +299,9 @@ impl Live {
         session: &SessionRecord,
         progress: &dyn Progress,
     ) -> Result<Self, PlayerError> {
-        let now = desktop.versions(home)?;
-        let versions = StackVersions {
-            image: (now.image.0, session.image_version),
-            apps: session.apps.clone(),
-            private: now.private,
-        };
+        let versions = desktop.record.session_versions(home, session)?;
         let stack = Stack::open(home, &desktop.dir, &versions)?;
-        let (composed, _) = compose(home, &desktop.dir, &stack, progress)?;
+        let composed = recompose(home, &desktop.dir, &stack, session.composed.0, progress)?;
         let dir = session_dir(&desktop.dir, session.number, false)?;
         let base = Arc::new(composed.device()?);
         let (device, _) = SessionDevice::open(dir, base, &composed.facts.digest.0)?;
@@ -317,14 +312,12 @@ impl Live {
     fn harvest(
         &self,
         home: &Home,
-        desktop: &Desktop,
         view: &SessionView,
         progress: &dyn Progress,
     ) -> Result<Harvested, PlayerError> {
-        let site_rules = crate::livepc::rules(home, &desktop.record.livepc)?;
         let (stack, composed) = (&self.stack, &self.composed);
         let mode = HarvestMode::Desktop;
-        Harvest { stack, composed, view, site_rules, mode }.run(home, progress)
+        Harvest { stack, composed, view, mode }.run(home, progress)
     }
 }
 
@@ -340,6 +333,7 @@ fn session_record(
         composed: Hex(composed.key),
         image_version: versions.image.1,
         apps: versions.apps.clone(),
+        rules: versions.rules.clone(),
         started_unix_secs: home.now_unix_secs(),
         failed_starts: 0,
     }
@@ -418,7 +412,7 @@ impl Owner for SessionOwner<'_> {
 
     fn changes(&mut self) -> Result<serde_json::Value, PlayerError> {
         let Some(live) = &self.live else { return Ok(serde_json::Value::Null) };
-        let report = report(self.home, self.desktop, live, true, self.listener)?;
+        let report = report(self.home, live, true, self.listener)?;
         serde_json::to_value(report)
             .map_err(|error| PlayerError::corrupt("a report", error.to_string()))
     }
@@ -464,7 +458,7 @@ fn file(
     listener: &dyn Listener,
 ) -> Result<FiledReport, PlayerError> {
     let view = SessionView::new(&live.composed, &live.device)?;
-    let harvested = live.harvest(home, desktop, &view, listener)?;
+    let harvested = live.harvest(home, &view, listener)?;
     let stack = &live.stack;
     let mut filer = Filer::new(&stack.own, StoreName::Private, &stack.private, &view)?;
     let total = harvested.items.len() as u64;
@@ -610,13 +604,12 @@ impl ChangeLine {
 
 fn report(
     home: &Home,
-    desktop: &Desktop,
     live: &Live,
     running: bool,
     progress: &dyn Progress,
 ) -> Result<ChangesReport, PlayerError> {
     let view = SessionView::new(&live.composed, &live.device)?;
-    let harvested = live.harvest(home, desktop, &view, progress)?;
+    let harvested = live.harvest(home, &view, progress)?;
     Ok(ChangesReport {
         running,
         changes: harvested.items.iter().map(ChangeLine::of).collect(),
@@ -646,7 +639,7 @@ pub fn changes(
     let desktop = Desktop::open(home, name)?;
     let Some(session) = desktop.record.session.clone() else { return Ok(None) };
     let live = Live::resume(home, &desktop, &session, progress)?;
-    report(home, &desktop, &live, false, progress).map(Some)
+    report(home, &live, false, progress).map(Some)
 }
 
 /// Powers a running desktop off: in order, or by pulling the plug. `false` when it does not run.

@@ -7,6 +7,7 @@ use goldleaf_block::ReadBlocks;
 use goldleaf_host::{Dir, File};
 use goldleaf_image::ImageVersion;
 use goldleaf_layer::merge::Record;
+use goldleaf_layer::rules::{DEBIAN, SiteRules};
 use goldleaf_layer::{Digest, Kind, Layer};
 use goldleaf_store::{PackId, PackNo, Store};
 use goldleaf_worker::protocol::{DiskSpec, StackLayer, VolumeSpec};
@@ -24,6 +25,8 @@ pub struct Stack {
     pub apps: Vec<(String, u32, Layer)>,
     /// Private layers.
     pub private: BTreeMap<Kind, Layer>,
+    /// The site's rules.
+    pub rules: Option<SiteRules>,
     /// Where apps layers have their content.
     pub public: Store,
     /// Where private layers have theirs.
@@ -60,6 +63,8 @@ pub struct StackVersions {
     pub apps: Vec<(String, u32)>,
     /// Private layers: digests of version objects.
     pub private: BTreeMap<Kind, Digest>,
+    /// The site's rules.
+    pub rules: Option<SiteRules>,
 }
 
 impl Stack {
@@ -83,12 +88,17 @@ impl Stack {
         for (&kind, &digest) in &versions.private {
             layers.insert(kind, Layer::open(&own, &digest)?);
         }
-        Ok(Self { image, apps, private: layers, public, own })
+        let rules = versions.rules.clone();
+        Ok(Self { image, apps, private: layers, rules, public, own })
     }
 
     /// Names what composing this stack gives: the same inputs have the same key.
     pub fn key(&self) -> Digest {
         let mut text = format!("composer {COMPOSER_FORMAT}\nimage {}\n", self.image.record.digest);
+        let site = self.rules.as_ref().map_or("", |rules| &rules.text);
+        for rules in [DEBIAN, site] {
+            text.push_str(&format!("rules {}\n", Digest::of(rules.as_bytes())));
+        }
         let apps = self.apps.iter().map(|(_, _, layer)| layer);
         for layer in apps.chain(self.private.values()) {
             if let Some(digest) = layer.digest() {

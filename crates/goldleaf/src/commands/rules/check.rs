@@ -14,8 +14,8 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
-    let (name, text) = super::read_site(&args.file)?;
-    let rules = super::check_site(&name, &text)?;
+    let site = super::read_site(&args.file)?;
+    let (name, rules) = (&site.file, super::count_rules(&site)?);
     let value = serde_json::json!({ "file": name, "rules": rules, "valid": true });
     app.answer(&value, || format!("{name}: {}, all valid", counted(rules as u64, "rule", "rules")))
 }

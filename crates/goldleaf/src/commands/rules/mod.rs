@@ -7,7 +7,7 @@ mod list;
 use std::path::Path;
 
 use clap::Subcommand;
-use goldleaf_layer::rules::{RuleFile, RuleSet};
+use goldleaf_layer::rules::{RuleFile, RuleSet, SiteRules};
 use goldleaf_player::livepc;
 
 use crate::cli::App;
@@ -39,31 +39,32 @@ fn effective(app: &App, of: Option<&str>) -> Result<RuleSet, Failure> {
     if let Some(name) = of {
         let home = app.open()?;
         livepc::get(&home, name)?;
-        if let Some((file, text)) = livepc::rules(&home, name)? {
-            files.push(RuleFile::site(&file, &text)?);
+        if let Some(site) = livepc::rules(&home, name)? {
+            files.push(site.parse()?);
         }
     }
     Ok(RuleSet::compile(&files, &[])?)
 }
 
-/// Reads a rules file of the site, wholly checked: its name and its text.
-pub fn read_site(path: &Path) -> Result<(String, String), Failure> {
-    let name = path.display().to_string();
-    let io = |error: std::io::Error| Failure::io(format!("reading {name}"), &error);
+/// Reads a rules file of the site, wholly checked.
+pub fn read_site(path: &Path) -> Result<SiteRules, Failure> {
+    let file = path.display().to_string();
+    let io = |error: std::io::Error| Failure::io(format!("reading {file}"), &error);
     let len = std::fs::metadata(path).map_err(io)?.len();
     if len > FILE_LIMIT {
-        let found = format!("{name} has {len} bytes; a rules file has at most {FILE_LIMIT}");
+        let found = format!("{file} has {len} bytes; a rules file has at most {FILE_LIMIT}");
         return Err(Failure::user(found));
     }
     let bytes = std::fs::read(path).map_err(io)?;
     let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::user(format!("{name} is not text in UTF-8")))?;
-    check_site(&name, &text)?;
-    Ok((name, text))
+        .map_err(|_| Failure::user(format!("{file} is not text in UTF-8")))?;
+    let rules = SiteRules { file, text };
+    count_rules(&rules)?;
+    Ok(rules)
 }
 
-/// Parses and compiles a site's rules; the number of its rules.
-fn check_site(name: &str, text: &str) -> Result<usize, Failure> {
-    let set = RuleSet::compile(&[RuleFile::site(name, text)?], &[])?;
+/// Parses and compiles a site's rules; how many they are.
+fn count_rules(rules: &SiteRules) -> Result<usize, Failure> {
+    let set = RuleSet::compile(&[rules.parse()?], &[])?;
     Ok(set.rules().count())
 }

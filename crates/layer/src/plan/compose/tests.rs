@@ -57,7 +57,7 @@ fn check(row: &str) {
     let flags: Vec<&str> = flags.collect();
     let has = |flag| flags.contains(&flag);
     let entry = Entry {
-        edit: false,
+        edit: has("edit"),
         node: kind(entry_text).map_or(EntryNode::Whiteout, node),
         package: None,
         origin: origin.chars().next().filter(|&c| c != '-').map(digest),
@@ -65,7 +65,6 @@ fn check(row: &str) {
     let case = Case {
         layer,
         entry: &entry,
-        etc_edit: has("edit"),
         keep: has("keep"),
         content: letter(entry_text),
         lower: kind(below).map(|kind| Lower { kind, digest: letter(below) }),
