@@ -34,7 +34,7 @@ fn filing(ground: &Ground, size: Size, table: &mut Table) -> Result<()> {
     for _ in 0..size.runs {
         let live = begin(ground, &mut desktop, &changes)?;
         theirs.push(walk(&live)?);
-        let filed = || Ok(live.end(&ground.home, &mut desktop, &Quiet)?);
+        let filed = || Ok(live.end(&ground.home, &mut desktop, &Quiet)?.ok_or("not filed")?);
         let (report, took) = time(filed)?;
         check(&report, size)?;
         ours.push(took);
@@ -57,7 +57,7 @@ fn reset(ground: &Ground, size: Size, table: &mut Table) -> Result<()> {
     for _ in 0..size.runs {
         let live = begin(ground, &mut desktop, &changes)?;
         let ready = || {
-            let report = live.end(&ground.home, &mut desktop, &Quiet)?;
+            let report = live.end(&ground.home, &mut desktop, &Quiet)?.ok_or("not filed")?;
             let next = Live::begin(&ground.home, &mut desktop, &Quiet)?;
             Ok((report, next))
         };

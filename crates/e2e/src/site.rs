@@ -230,6 +230,12 @@ impl Desktop {
         Ok(Session { filed: started.filed, end: started.end, events: watcher.events() })
     }
 
+    /// A session whose guest nobody listens to; how it ended.
+    pub fn unheard_session(&self) -> Result<SessionEnd, HarnessError> {
+        let watcher = Watcher::new(&self.home, Some(&self.name));
+        Ok(desktop::start(&self.home, &self.name, &options()?, &watcher)?.end)
+    }
+
     /// The disk that the next session will find, after e2fsck looked at it.
     pub fn tree(&self) -> Result<DiskTree, HarnessError> {
         let opened = desktop::Desktop::open(&self.home, &self.name)?;

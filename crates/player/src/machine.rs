@@ -13,7 +13,7 @@ use goldleaf_host::Clock;
 use goldleaf_nbd::{Export, Options, Server};
 use goldleaf_vm::{
     Accel, AfterReboot, Boot, Disk, DiskSource, Display, Event, Hardware, Launch, Notice,
-    OnIoError, Patience, PowerOff, QEMU_BINARY, Qemu, SessionEnd,
+    OnIoError, QEMU_BINARY, Qemu, SessionEnd, VmError,
 };
 
 use crate::PlayerError;
@@ -25,8 +25,14 @@ const EXPORT: &str = "disk";
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the loop looks at requests while the guest is quiet.
 const TICK: Duration = Duration::from_millis(100);
-/// How a guest is asked to power off: a desktop may show a dialog at the first press.
-const PATIENCE: Patience = Patience { presses: 3, after_each: Duration::from_secs(40) };
+/// How often the power button is pressed: a desktop may show a dialog at the first press.
+const PRESSES: u32 = 3;
+/// How long a guest has after each.
+const AFTER_PRESS: Duration = Duration::from_secs(40);
+/// What somebody hears whose guest does not power off.
+const NO_ANSWER: &str = "the guest does not answer the power button; shut it down inside, or pull \
+                         the plug with `goldleaf stop --force` (the session continues at the next \
+                         start)";
 /// For how long QEMU waits for a lost disk server before the guest is stopped.
 const RECONNECT_S: u32 = 10;
 
@@ -90,10 +96,13 @@ pub fn run(
     let export = Export { name: EXPORT.into(), device: disk, read_only: false };
     let server = Server::start(listener, export, Options::default())
         .map_err(|error| PlayerError::Nbd(error.to_string()))?;
-    let mut qemu = Qemu::spawn(&launch(spec, &socket), clock, MONITOR_TIMEOUT)?;
+    let mut qemu = Qemu::spawn(&launch(spec, &socket), clock.clone(), MONITOR_TIMEOUT)?;
     owner.news(&MachineNews::Started { pid: qemu.pid() });
-    let mut session = Running { qemu: &mut qemu, server: &server, owner };
+    let mut session = Running { qemu: &mut qemu, server: &server, owner, clock, stopping: None };
     let end = session.watch(requests);
+    if let (Some(stopping), Ok(end)) = (session.stopping.take(), &end) {
+        stopping.answer(end);
+    }
     // The process goes before its disk does, so that it never waits for a server that is gone.
     match &end {
         Ok(SessionEnd::HostQuit | SessionEnd::Died { .. }) | Err(_) => qemu.kill(),
@@ -140,22 +149,46 @@ struct Running<'a> {
     qemu: &'a mut Qemu,
     server: &'a Server,
     owner: &'a mut dyn Owner,
+    clock: Arc<dyn Clock>,
+    stopping: Option<Stopping>,
+}
+
+/// A guest that was asked to power off.
+struct Stopping {
+    askers: Vec<Pending>,
+    presses_left: u32,
+    next_press: Duration,
+}
+
+impl Stopping {
+    /// Tells those who asked how it ended.
+    fn answer(self, end: &SessionEnd) {
+        for asker in self.askers {
+            asker.answer(match end {
+                SessionEnd::HostQuit => Answer::Failed("the plug was pulled instead".into()),
+                _ => Answer::Done(serde_json::Value::Null),
+            });
+        }
+    }
 }
 
 impl Running<'_> {
     fn watch(&mut self, requests: &Receiver<Pending>) -> Result<SessionEnd, PlayerError> {
         loop {
             match self.qemu.next(TICK)? {
-                Some(Notice::End(SessionEnd::GuestReset)) => self.reset()?,
+                Some(Notice::End(SessionEnd::GuestReset)) if self.stopping.is_none() => {
+                    self.reset()?;
+                }
                 Some(Notice::End(end)) => return Ok(end),
                 Some(Notice::Event(event)) => self.tell(&event),
                 None => {}
             }
             while let Ok(pending) = requests.try_recv() {
-                if let Some(end) = self.serve(pending)? {
+                if let Some(end) = self.serve(pending) {
                     return Ok(end);
                 }
             }
+            self.press_on()?;
         }
     }
 
@@ -178,7 +211,7 @@ impl Running<'_> {
     }
 
     /// Does what somebody asks; the session's end, when that was it.
-    fn serve(&mut self, pending: Pending) -> Result<Option<SessionEnd>, PlayerError> {
+    fn serve(&mut self, pending: Pending) -> Option<SessionEnd> {
         match pending.request {
             Request::Status => pending.answer(Answer::Done(self.status())),
             Request::Changes => {
@@ -190,30 +223,45 @@ impl Running<'_> {
             }
             Request::Kill => {
                 pending.answer(Answer::Done(serde_json::Value::Null));
-                return Ok(Some(SessionEnd::HostQuit));
+                return Some(SessionEnd::HostQuit);
             }
-            Request::Stop => return self.stop(pending),
+            Request::Stop => self.stop(pending),
         }
-        Ok(None)
+        None
     }
 
-    fn stop(&mut self, pending: Pending) -> Result<Option<SessionEnd>, PlayerError> {
-        self.owner.news(&MachineNews::PoweringOff);
-        match self.qemu.power_off(PATIENCE)? {
-            PowerOff::Ended(end) => {
-                pending.answer(Answer::Done(serde_json::Value::Null));
-                Ok(Some(end))
-            }
-            PowerOff::NoAnswer(_) => {
-                self.owner.news(&MachineNews::NoAnswer);
-                pending.answer(Answer::Failed(
-                    "the guest does not answer the power button; shut it down inside, or pull the \
-                     plug with `goldleaf stop --force` (the session continues at the next start)"
-                        .into(),
-                ));
-                Ok(None)
-            }
+    /// Begins to ask the guest to power off.
+    fn stop(&mut self, pending: Pending) {
+        let next_press = self.clock.monotonic();
+        let stopping = self.stopping.get_or_insert_with(|| {
+            self.owner.news(&MachineNews::PoweringOff);
+            Stopping { askers: Vec::new(), presses_left: PRESSES, next_press }
+        });
+        stopping.askers.push(pending);
+    }
+
+    /// Presses the button of a guest that is to power off, when it is time to, and gives up on one
+    /// that never answers.
+    fn press_on(&mut self) -> Result<(), PlayerError> {
+        let now = self.clock.monotonic();
+        let Some(stopping) = self.stopping.as_mut().filter(|stopping| now >= stopping.next_press)
+        else {
+            return Ok(());
+        };
+        if stopping.presses_left > 0 {
+            stopping.presses_left -= 1;
+            stopping.next_press = now + AFTER_PRESS;
+            return match self.qemu.press_power_button() {
+                // How it ended is the next thing to be heard.
+                Ok(()) | Err(VmError::Gone) => Ok(()),
+                Err(error) => Err(error.into()),
+            };
         }
+        self.owner.news(&MachineNews::NoAnswer);
+        for asker in self.stopping.take().into_iter().flat_map(|stopping| stopping.askers) {
+            asker.answer(Answer::Failed(NO_ANSWER.into()));
+        }
+        Ok(())
     }
 
     fn status(&self) -> serde_json::Value {

@@ -164,14 +164,14 @@ impl Qemu {
         }
     }
 
-    /// Asks the guest to power off, as often and as long as `patience` says. A guest that is
-    /// suspended is woken first: asleep it hears no button.
+    /// Asks the guest to power off, as often and as long as `patience` says, and hears nothing else
+    /// meanwhile.
     pub fn power_off(&mut self, patience: Patience) -> Result<PowerOff, VmError> {
         for _ in 0..patience.presses {
             if let Some(end) = &self.end {
                 return Ok(PowerOff::Ended(end.clone()));
             }
-            match self.press() {
+            match self.press_power_button() {
                 Ok(()) | Err(VmError::Gone) => {}
                 Err(error) => return Err(error),
             }
@@ -182,7 +182,9 @@ impl Qemu {
         Ok(PowerOff::NoAnswer(self.monitor.query_status()?))
     }
 
-    fn press(&self) -> Result<(), VmError> {
+    /// Presses the power button, once. A guest that is suspended is woken first: asleep it hears no
+    /// button.
+    pub fn press_power_button(&self) -> Result<(), VmError> {
         if self.monitor.query_status()? == RunState::Suspended {
             self.monitor.system_wakeup()?;
         }

@@ -24,6 +24,7 @@ use crate::channel::BATCH;
 use crate::facts::{GuestFacts, Packages};
 use crate::merging::{owned, shared_files};
 use crate::mounted::MountedTree;
+use crate::outside;
 use crate::protocol::{DiskRun, Fate, HarvestMode, HarvestReply, HarvestTask, Item, PathFacts};
 use crate::serve::{Handed, refused};
 use crate::site_rules::compile;
@@ -41,6 +42,7 @@ pub fn harvest(
     };
     let before = open(&task.before, Journal::Clean)?;
     let after = open(&task.after, Journal::Replay)?;
+    let outside = outside::look(&handed.disk(&task.after)?, &task.volumes, &task.dirty)?;
     let image = open(&task.image, Journal::Clean)?;
     let found = diff(&before, &after, &task)?;
     let known = ask(channel, &found.changes)?;
@@ -70,10 +72,11 @@ pub fn harvest(
     records.retain(|record| !removes_image_package(record));
     Ok(HarvestReply {
         records,
-        notes: not_at_rest(&shared),
+        notes: outside.notes.into_iter().chain(not_at_rest(&shared)).collect(),
         summary,
         explained: found.explained,
         replayed: found.replayed,
+        hibernated: outside.hibernated,
     })
 }
 

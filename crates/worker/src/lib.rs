@@ -21,6 +21,7 @@ mod launch;
 mod merging;
 mod mounted;
 mod ops;
+mod outside;
 pub mod protocol;
 mod seal;
 mod serve;

@@ -308,6 +308,8 @@ pub struct HarvestReply {
     pub explained: bool,
     /// Transactions of the journal that were replayed.
     pub replayed: u64,
+    /// The guest hibernated: it is to go on where it was, and nothing is to be filed.
+    pub hibernated: bool,
 }
 
 /// See [`Task::Read`].

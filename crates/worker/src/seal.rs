@@ -3,13 +3,11 @@
 
 use std::sync::Arc;
 
-use goldleaf_block::{
-    BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ByteOffset, ReadBlocks,
-};
-use goldleaf_block::{MapDevice, PartitionView, read_partitions};
+use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange, MapDevice, read_partitions};
 use goldleaf_ext4::{Foreign, Limits, Volume, canonical, gate, identify, validate};
 
 use crate::WorkerError;
+use crate::outside::{partition_view, suspended};
 use crate::protocol::{SealReport, SealTask};
 use crate::serve::{Handed, refused};
 use crate::volumes::{on_disk, view};
@@ -49,8 +47,7 @@ fn swap_bodies(disk: &Arc<MapDevice>) -> Result<Vec<BlockRange>, WorkerError> {
         if !partition.is_aligned() {
             continue;
         }
-        let device: Arc<dyn ReadBlocks> = disk.clone();
-        let view = PartitionView::new(device, partition.start, partition.len).map_err(refused)?;
+        let view = partition_view(disk, &partition)?;
         if identify(&view).map_err(refused)? != Some(Foreign::Swap) {
             continue;
         }
@@ -67,15 +64,4 @@ fn swap_bodies(disk: &Arc<MapDevice>) -> Result<Vec<BlockRange>, WorkerError> {
         }
     }
     Ok(bodies)
-}
-
-/// Whether swap holds a hibernated system (the kernel's `kernel/power/swap.c`).
-fn suspended(view: &dyn ReadBlocks) -> Result<bool, WorkerError> {
-    const SIGNATURE: ByteOffset = ByteOffset(4086);
-    if view.len() < ByteLen(BLOCK_SIZE) {
-        return Ok(false);
-    }
-    let mut bytes = [0; 10];
-    view.read_at(SIGNATURE, &mut bytes).map_err(refused)?;
-    Ok(&bytes[..9] == b"S1SUSPEND" || bytes.starts_with(b"LINHIB"))
 }

@@ -16,8 +16,8 @@ use goldleaf_layer::rules::SiteRules;
 use goldleaf_layer::{Digest, Kind};
 use goldleaf_player::apps::{self, AppsVersion};
 use goldleaf_player::desktop::{
-    self, Composed, Filer, Filing, Harvest, Hex, SessionView, Stack, StackVersions, StoreName,
-    records_by_layer, volumes,
+    self, Composed, Filer, Filing, Harvest, Harvested, Hex, SessionView, Stack, StackVersions,
+    StoreName, records_by_layer, volumes,
 };
 use goldleaf_worker::protocol::HarvestMode;
 
@@ -125,13 +125,14 @@ impl Bench {
         .unwrap();
     }
 
-    fn filing(
+    /// What became of a disk in a session.
+    pub fn harvest(
         &mut self,
         stack: &Stack,
         composed: &Composed,
         after: &Path,
         mode: HarvestMode,
-    ) -> Filing {
+    ) -> (SessionView, Harvested) {
         self.sessions += 1;
         let session = self.dir.create_dir(&format!("s{}", self.sessions)).unwrap();
         let base = Arc::new(composed.device().unwrap());
@@ -142,6 +143,17 @@ impl Bench {
         let view = SessionView::new(composed, &device).unwrap();
         let harvest = Harvest { stack, composed, view: &view, mode };
         let harvested = harvest.run(&self.site.home, &Silent).unwrap();
+        (view, harvested)
+    }
+
+    fn filing(
+        &mut self,
+        stack: &Stack,
+        composed: &Composed,
+        after: &Path,
+        mode: HarvestMode,
+    ) -> Filing {
+        let (view, harvested) = self.harvest(stack, composed, after, mode);
         let (store, name, dormant) = match mode {
             HarvestMode::Desktop => (&stack.own, StoreName::Private, &composed.facts.dormant[..]),
             HarvestMode::Record => (&stack.public, StoreName::Public, &[][..]),

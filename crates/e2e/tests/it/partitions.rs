@@ -1,6 +1,7 @@
 //! A guest with `/home` on a partition of its own.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,6 +9,9 @@ use std::time::Duration;
 use goldleaf_block::{FileBlocks, Partition, read_partitions};
 use goldleaf_e2e::{Site, images};
 use goldleaf_host::RealDir;
+use goldleaf_worker::protocol::HarvestMode;
+
+use crate::bench::{Bench, IMAGE};
 
 const HOME_BYTES: u64 = 256 << 20;
 
@@ -102,4 +106,42 @@ fn a_home_on_its_own_partition_is_kept_by_the_same_rules() {
     assert!(tree.has("/home/bea/.cache/c").unwrap());
     assert!(!tree.has("/home/readme").unwrap());
     assert_eq!(tree.tree.volumes().len(), 2);
+}
+
+/// The suite's image with swap space at its end; where that begins.
+fn with_swap(dir: &Path) -> (PathBuf, u64) {
+    let path = dir.join("swap.raw");
+    images::copy(&images::kept(&images::recipe()).unwrap(), &path).unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() + (64 << 20)).unwrap();
+    let disk = path.to_str().unwrap();
+    let append = "sfdisk -q --relocate gpt-bak-std DISK && echo ',,S' | sfdisk -q --append DISK";
+    run("sh", &["-c", &append.replace("DISK", disk)]);
+    let start = partitions(dir, "swap.raw").last().unwrap().start.0;
+    run("mkswap", &["-q", "--offset", &start.to_string(), disk]);
+    (path, start)
+}
+
+#[test]
+fn a_guest_that_hibernated_is_not_filed_and_lost_swap_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, swap) = with_swap(dir.path());
+    let mut bench = Bench::new(&disk);
+    let (stack, composed) = bench.compose(IMAGE);
+    let session = bench.composed_file(&stack, &composed);
+    let write = |at: u64, bytes: &[u8]| {
+        let file = OpenOptions::new().write(true).open(&session).unwrap();
+        file.write_all_at(bytes, at).unwrap();
+    };
+    // The kernel's `kernel/power/swap.c`: the signature of a hibernated system, at the page's end.
+    write(swap + 4086, b"S1SUSPEND\0");
+    let (_, harvested) = bench.harvest(&stack, &composed, &session, HarvestMode::Desktop);
+    assert!(harvested.reply.hibernated);
+
+    write(swap + 4086, b"SWAPSPACE2");
+    write(swap + 8192, &[1; 4096]);
+    let (_, harvested) = bench.harvest(&stack, &composed, &session, HarvestMode::Desktop);
+    assert!(!harvested.reply.hibernated);
+    let said = &harvested.reply.notes;
+    assert!(said.iter().any(|note| note.text.contains("swap space")), "{said:?}");
 }

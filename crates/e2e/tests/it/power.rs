@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use goldleaf_e2e::{Console, Site, site_program};
+use goldleaf_player::control::{Request, ask};
 use goldleaf_player::desktop::{self, Event};
 use goldleaf_vm::SessionEnd;
 
@@ -80,4 +81,27 @@ fn a_session_goes_on_after_the_player_was_killed() {
     })
     .unwrap();
     assert_eq!(desk.tree().unwrap().text("/root/safe").unwrap().unwrap(), "safe\n");
+}
+
+#[test]
+fn the_plug_can_be_pulled_while_the_guest_ignores_the_button() {
+    let site = Site::new().unwrap();
+    let desk = site.desktop("deaf", &[]).unwrap();
+    std::thread::scope(|scope| {
+        let session = scope.spawn(|| desk.unheard_session());
+        let door = desk.path.join("run").join("control.sock");
+        while !matches!(ask(&door, &Request::Status), Ok(Some(_))) {
+            assert!(!session.is_finished(), "{:?}", session.join());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        // A boot loader knows no power button.
+        let polite = scope.spawn(|| desktop::stop(&site.home, "deaf", false));
+        std::thread::sleep(Duration::from_secs(1));
+        let asked = Instant::now();
+        assert!(desktop::stop(&site.home, "deaf", true).unwrap());
+        assert_eq!(session.join().unwrap().unwrap(), SessionEnd::HostQuit);
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+        assert!(polite.join().unwrap().is_err());
+    });
+    assert_eq!(desktop::status(&site.home, "deaf").unwrap().state, "unfinished");
 }

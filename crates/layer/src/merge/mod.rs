@@ -137,6 +137,8 @@ pub enum NoteKind {
     NotAtRest,
     /// A derived file may be out of date.
     Stale,
+    /// It is in no layer: the next start has the image's state of it.
+    Reset,
 }
 
 /// Something that a person should be able to see.

@@ -38,6 +38,10 @@ use crate::{Home, PlayerError};
 /// Panics in a row after which a session is filed and reset instead of continued.
 const PANICS_MAX: u32 = 2;
 
+/// What is said of a guest that went to sleep on its disk.
+const HIBERNATED: &str = "the guest hibernated: its session is not filed, and goes on at the next \
+                          start";
+
 /// What is told while a desktop starts, runs and ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -234,7 +238,9 @@ impl Live {
                 }
                 let live = Self::resume(home, desktop, &session, listener)?;
                 file(home, desktop, live, listener)?;
-            } else {
+            }
+            // Not finished, or hibernated.
+            if let Some(session) = desktop.record.session.clone() {
                 listener.event(&Event::Continuing { session: session.number });
                 return Self::resume(home, desktop, &session, listener);
             }
@@ -280,15 +286,16 @@ impl Live {
         &self.composed
     }
 
-    /// Files the session of a guest that came to rest.
+    /// Files the session of a guest that came to rest; `None` when it only hibernated, and is to go
+    /// on with its session.
     pub fn end(
         self,
         home: &Home,
         desktop: &mut Desktop,
         listener: &dyn Listener,
-    ) -> Result<FiledReport, PlayerError> {
+    ) -> Result<Option<FiledReport>, PlayerError> {
         self.device.flush()?;
-        mark_ended(desktop)?;
+        mark(desktop, SessionState::Ended)?;
         file(home, desktop, self, listener)
     }
 
@@ -418,10 +425,11 @@ impl Owner for SessionOwner<'_> {
     }
 }
 
-fn mark_ended(desktop: &mut Desktop) -> Result<(), PlayerError> {
+/// Says how far the session came. Whatever that is, the guest did not panic.
+fn mark(desktop: &mut Desktop, state: SessionState) -> Result<(), PlayerError> {
     desktop.commit(|desktop| {
         if let Some(session) = &mut desktop.session {
-            session.state = SessionState::Ended;
+            session.state = state;
             session.failed_starts = 0;
         }
     })
@@ -437,7 +445,7 @@ fn finish(
 ) -> Result<Option<FiledReport>, PlayerError> {
     let Some(live) = live else { return Ok(None) };
     if end.is_finished() {
-        return live.end(home, desktop, listener).map(Some);
+        return live.end(home, desktop, listener);
     }
     live.device.flush()?;
     if *end == SessionEnd::GuestPanic {
@@ -450,15 +458,21 @@ fn finish(
     Ok(None)
 }
 
-/// Files a session and forgets it: harvest, new versions, one move of the root record.
+/// Files a session and forgets it: harvest, new versions, one move of the root record. A guest that
+/// hibernated is not at rest: its session stays as it is.
 fn file(
     home: &Home,
     desktop: &mut Desktop,
     live: Live,
     listener: &dyn Listener,
-) -> Result<FiledReport, PlayerError> {
+) -> Result<Option<FiledReport>, PlayerError> {
     let view = SessionView::new(&live.composed, &live.device)?;
     let harvested = live.harvest(home, &view, listener)?;
+    if harvested.reply.hibernated {
+        mark(desktop, SessionState::Open)?;
+        listener.event(&Event::Note(HIBERNATED.into()));
+        return Ok(None);
+    }
     let stack = &live.stack;
     let mut filer = Filer::new(&stack.own, StoreName::Private, &stack.private, &view)?;
     let total = harvested.items.len() as u64;
@@ -478,7 +492,7 @@ fn file(
     drop(filing);
     remove_session(&desktop.dir, number)?;
     listener.event(&Event::Filed(report.clone()));
-    Ok(report)
+    Ok(Some(report))
 }
 
 fn filed_report(
