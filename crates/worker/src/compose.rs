@@ -11,11 +11,14 @@ use std::collections::BTreeSet;
 use goldleaf_block::MapExtent;
 use goldleaf_layer::merge::dpkg::{InstallState, PackageName, packages};
 use goldleaf_layer::merge::{FileSet, Record};
-use goldleaf_layer::plan::{ComposeFacts, Conffile, PackageState, PlannedOp, Planner, StackItem};
+use goldleaf_layer::plan::{
+    ComposeFacts, Conffile, PackageState, Part, PlannedOp, Planner, StackItem,
+};
 use goldleaf_layer::rules::RuleSet;
 use goldleaf_layer::{Digest, Entry, Kind};
 use goldleaf_tree::GuestPath;
 
+use crate::derive::{LoaderCache, Use};
 use crate::merging::{Merged, merge_stack, shared_files};
 use crate::ops::Emitter;
 use crate::protocol::{ComposeReply, ComposeTask, StackEntry, StackLayer};
@@ -38,6 +41,7 @@ pub fn compose(
     let facts = StackFacts::new(&merged, rules, &task.apps_records, &task.user_records);
     let mut emitter = Emitter::new(handed, &task, &disk, &volumes, &merged)?;
     let mut planner = Planner::new(&volumes.tree, &facts);
+    let mut loader = LoaderCache::new(&volumes.tree, &task.below)?;
     let mut steps: Vec<PlannedOp> = Vec::new();
     loop {
         let batch: Vec<StackEntry> = channel.receive()?;
@@ -46,8 +50,16 @@ pub fn compose(
         }
         for entry in batch {
             let StackEntry { path, layer, entry, runs } = entry;
+            let seen = loader.see(&path, layer, &entry);
             let item = StackItem { layer: kind(layer), entry };
-            planner.push(path.clone(), item, &mut steps).map_err(refused)?;
+            match seen {
+                Use::Plan => planner.push(path.clone(), item, &mut steps).map_err(refused)?,
+                Use::Put => {
+                    let (path, part) = (path.clone(), Part::Whole);
+                    steps.push(PlannedOp::Put { path, item, part });
+                }
+                Use::Pass => {}
+            }
             for step in steps.drain(..) {
                 emitter.step(step, &path, &runs)?;
             }
@@ -62,6 +74,7 @@ pub fn compose(
         dormant: merged.dormant,
         reports,
         notes: merged.notes,
+        stale: task.derived.is_empty() && loader.is_stale(),
     })
 }
 

@@ -14,6 +14,7 @@ use goldleaf_layer::classify::{
     Classified, Destination, Facts, Options, Reason, classify, summarize,
 };
 use goldleaf_layer::merge::accounts::{Names, acl_to_names};
+use goldleaf_layer::merge::derived::ld_cache;
 use goldleaf_layer::merge::dpkg::not_at_rest;
 use goldleaf_layer::merge::{DiffContext, FileSet, Record, handler_of, handlers};
 use goldleaf_layer::rules::RuleSet;
@@ -66,6 +67,7 @@ pub fn harvest(
         rules: &rules,
         after: &after,
         mode: task.mode,
+        below_key: task.below_key,
     };
     work.send(channel, &found.changes, &classified)?;
     let mut records = work.records(&below, &shared)?;
@@ -157,6 +159,7 @@ struct Work<'a> {
     rules: &'a RuleSet,
     after: &'a Volumes,
     mode: HarvestMode,
+    below_key: Digest,
 }
 
 impl Work<'_> {
@@ -220,18 +223,27 @@ impl Work<'_> {
     }
 
     /// A file computed from others (a cache of libraries, of icons): the session's holds as long as
-    /// below is as it was; the composer sees to that by its origin.
+    /// below is as it was; the composer sees to that by its origin. That of the cache of libraries
+    /// is all that is below, for it is computed from all of it.
     fn derived(&self, change: &Change, mode: HarvestMode) -> Result<Fate, WorkerError> {
         let same = self.facts.digest(change) == self.facts.below_digest(change.path());
         let gone = matches!(change, Change::Remove { .. });
-        if same || gone || !self.packages.any() {
+        let is_ld_cache = change.path().as_bytes() == ld_cache::PATH.as_bytes();
+        // What a user compiles has no package, and its libraries are to be found all the same.
+        if same || gone || !(is_ld_cache || self.packages.any()) {
             return Ok(match self.facts.existing(change.path()) {
                 Some(_) => Fate::Forget,
                 None => Fate::Drop,
             });
         }
         let layer = if mode == HarvestMode::Record { Kind::Apps } else { Kind::UserApps };
-        self.keep(change, layer, None, false)
+        let mut fate = self.keep(change, layer, None, false)?;
+        if let Fate::Keep { entry, .. } = &mut fate
+            && is_ld_cache
+        {
+            entry.origin = Some(self.below_key);
+        }
+        Ok(fate)
     }
 
     fn keep(

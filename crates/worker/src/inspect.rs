@@ -11,9 +11,8 @@ use goldleaf_tree::{FileTree, GuestPath, read_whole, resolve};
 
 use crate::WorkerError;
 use crate::fstab::{self, DeviceName, Mount};
-use crate::protocol::{DiskReport, DiskSpec, GrowTask, GrownTable, Problem, ReadTask, VolumeSpec};
+use crate::protocol::{DiskReport, DiskSpec, GrowTask, GrownTable, Problem, VolumeSpec};
 use crate::serve::{Handed, refused};
-use crate::volumes::{Journal, Volumes};
 
 /// Text files of a guest that are read whole, in bytes.
 const TEXT_MAX: u64 = 1 << 20;
@@ -304,13 +303,4 @@ pub fn grow(handed: &Handed, task: &GrowTask) -> Result<GrownTable, WorkerError>
     let disk = handed.disk(&task.disk)?;
     let writes = grown_table(disk.as_ref(), task.len, PartitionNumber(task.partition));
     Ok(GrownTable { writes: writes.map_err(refused)? })
-}
-
-/// Reads one file of a disk.
-pub fn read(handed: &Handed, task: &ReadTask) -> Result<Vec<u8>, WorkerError> {
-    let disk = handed.disk(&task.disk)?;
-    let volumes = Volumes::open(&disk, &task.volumes, Journal::Replay)?;
-    let id = resolve(&volumes.tree, &task.path).map_err(refused)?;
-    let id = id.ok_or_else(|| refused(format!("there is no {}", task.path)))?;
-    read_whole(&volumes.tree, id, task.limit).map_err(refused)
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   parent (player, image)                      worker (jailed)
 //!     Launcher::run ── spawn, open files ──────▶  serve
-//!        Task  ─────────────────────────────────▶  inspect · seal · compose · harvest
+//!        Task  ─────────────────────────────────▶  inspect · seal · compose · derive · harvest
 //!        answers, streamed both ways ◀───────────  (everything it says is checked as hostile)
 //! ```
 //!
@@ -12,6 +12,7 @@
 
 mod channel;
 mod compose;
+mod derive;
 mod error;
 mod facts;
 mod fstab;

@@ -31,6 +31,8 @@ pub struct Emitter<'a> {
     open: Box<dyn FnMut(usize, BlockNo) -> Result<Composer, WorkerError> + 'a>,
     /// Steps that belong further on, by path.
     later: BTreeMap<GuestPath, Op>,
+    /// Derived files that were built anew.
+    derived: Vec<GuestPath>,
     /// A removal that waits to see whether something is put at its path.
     removal: Option<GuestPath>,
     /// Directories to remove if nothing is left in them.
@@ -56,7 +58,8 @@ impl<'a> Emitter<'a> {
             let options = Options { now, zero_unused_inode_tables: true };
             Composer::open(device, metadata.clone(), slot, source, options).map_err(refused)
         });
-        let later = merged_files(volumes, merged, now)?;
+        let later = given_files(volumes, merged, &task.derived, now)?;
+        let derived = task.derived.iter().map(|(path, _)| path.clone()).collect();
         Ok(Self {
             disk: disk.clone(),
             volumes,
@@ -65,6 +68,7 @@ impl<'a> Emitter<'a> {
             composers: volumes.specs.iter().map(|_| None).collect(),
             open,
             later,
+            derived,
             removal: None,
             if_empty: Vec::new(),
             extents: Vec::new(),
@@ -99,8 +103,9 @@ impl<'a> Emitter<'a> {
                 Op::Put { path, node }
             }
         };
-        // A merged file stands where a plain entry would: the merge knows better.
-        if self.later.get(op.path()).is_some_and(|_| handler_owns(op.path())) {
+        // A merged or derived file stands where a plain entry would: who made it knows better.
+        let given = handler_owns(op.path()) || self.derived.contains(op.path());
+        if given && self.later.contains_key(op.path()) {
             return Ok(());
         }
         // Entries come in order; what a step names beside its entry's path or the directories above
@@ -314,19 +319,28 @@ fn numeric(attrs: &EntryAttrs, names: &Names) -> Attrs {
     }
 }
 
-/// The steps for merged files: those that differ from the image's, or that the image lacks.
-fn merged_files(
+/// The steps for derived files, and for merged ones that differ from the image's or that the image
+/// lacks.
+fn given_files(
     volumes: &Volumes,
     merged: &Merged,
+    derived: &[(GuestPath, Vec<u8>)],
     now: Timestamp,
 ) -> Result<BTreeMap<GuestPath, Op>, WorkerError> {
     let mut ops = BTreeMap::new();
+    let mut put = |path: &GuestPath, state: &FileState| -> Result<(), WorkerError> {
+        let lower = resolve(&volumes.tree, path).map_err(refused)?;
+        let lower = lower.map(|id| volumes.tree.node(id)).transpose().map_err(refused)?;
+        ops.insert(path.clone(), put_file(path, state, lower, now));
+        Ok(())
+    };
     for (path, state) in &merged.all {
         if merged.image.get(path) != Some(state) {
-            let lower = resolve(&volumes.tree, path).map_err(refused)?;
-            let lower = lower.map(|id| volumes.tree.node(id)).transpose().map_err(refused)?;
-            ops.insert(path.clone(), put_file(path, state, lower, now));
+            put(path, state)?;
         }
+    }
+    for (path, bytes) in derived {
+        put(path, &FileState { bytes: bytes.clone(), mode: 0o644, uid: 0, gid: 0 })?;
     }
     for path in removed(&merged.image, &merged.all) {
         ops.insert(path.clone(), Op::Remove { path });

@@ -15,7 +15,7 @@ use goldleaf_layer::classify::Summary;
 use goldleaf_layer::merge::{FileState, Note, Record};
 use goldleaf_layer::plan::Report;
 use goldleaf_layer::rules::SiteRules;
-use goldleaf_layer::{Entry, Kind};
+use goldleaf_layer::{Digest, Entry, Kind};
 use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,8 @@ pub enum Task {
     Compose(ComposeTask),
     /// Read a session's changes back.
     Harvest(Box<HarvestTask>),
-    /// Turn plain files into entries of an apps layer.
-    Read(ReadTask),
+    /// Build derived files of a composed disk anew: paths and bytes of those that were out of date.
+    Derive(DeriveTask),
 }
 
 /// The end of every task.
@@ -181,6 +181,10 @@ pub struct ComposeTask {
     pub user_records: Vec<Record>,
     /// The site's rules: an edit that they keep stays over a newer image.
     pub site_rules: Option<SiteRules>,
+    /// What the stack is below each apps layer, lowest first, and below the private layers.
+    pub below: Vec<Digest>,
+    /// Derived files that were built anew, in place of those of the layers.
+    pub derived: Vec<(GuestPath, Vec<u8>)>,
 }
 
 /// Answer to [`Task::Compose`].
@@ -198,6 +202,8 @@ pub struct ComposeReply {
     pub reports: Vec<Report>,
     /// What the merge handlers have to say.
     pub notes: Vec<Note>,
+    /// Derived files are out of date.
+    pub stale: bool,
 }
 
 /// What a harvest is for.
@@ -224,6 +230,8 @@ pub struct HarvestTask {
     pub dirty: Vec<BlockRange>,
     /// The merged files beneath the user's layers.
     pub below: Vec<(GuestPath, FileState)>,
+    /// What the stack below the layers to be filed is.
+    pub below_key: Digest,
     /// The site's rules.
     pub site_rules: Option<SiteRules>,
     /// What it is for.
@@ -312,15 +320,11 @@ pub struct HarvestReply {
     pub hibernated: bool,
 }
 
-/// See [`Task::Read`].
+/// See [`Task::Derive`].
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ReadTask {
-    /// The disk.
+pub struct DeriveTask {
+    /// A composed disk.
     pub disk: DiskSpec,
     /// Its volumes.
     pub volumes: Vec<VolumeSpec>,
-    /// What to read.
-    pub path: GuestPath,
-    /// Bytes, at most.
-    pub limit: u64,
 }

@@ -8,7 +8,7 @@ use goldleaf_host::{File, file_from_fd};
 use serde::Serialize;
 
 use crate::protocol::{DiskSpec, Reply, Task};
-use crate::{Channel, WorkerError, compose, harvest, inspect, seal};
+use crate::{Channel, WorkerError, compose, derive, harvest, inspect, seal};
 
 /// Files that were handed over, by number.
 pub struct Handed(Vec<Arc<dyn File>>);
@@ -59,7 +59,7 @@ pub fn serve(count: usize) -> Result<(), WorkerError> {
             let result = harvest::harvest(&handed, *task, &mut channel);
             answer(&mut channel, result)
         }
-        Task::Read(task) => answer(&mut channel, inspect::read(&handed, &task)),
+        Task::Derive(task) => answer(&mut channel, derive::derive(&handed, &task)),
     }
 }
 

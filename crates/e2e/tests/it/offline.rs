@@ -238,3 +238,41 @@ fn what_a_site_keeps_stays_over_a_new_image() {
         assert_eq!(inside(at, "cat /usr/share/policy /usr/share/other"), "mine\ntwo\n");
     });
 }
+
+/// Puts a library where only the loader's cache finds it.
+fn compile(at: &Path, name: &str) {
+    let dir = at.join("opt").join(name);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(at.join(format!("etc/ld.so.conf.d/{name}.conf")), format!("/opt/{name}\n")).unwrap();
+    // Any library will do: it is found by its file's name when it bears no other.
+    let libz = inside(at, "ldconfig -p | sed -n 's/.*libz.so.1 .* => //p' | head -1");
+    fs::copy(at.join(libz.trim().trim_start_matches('/')), dir.join("libz.so.1")).unwrap();
+    inside(at, "ldconfig");
+}
+
+#[test]
+fn libraries_of_every_layer_are_found_over_every_image() {
+    let mut bench = Bench::new(&images::kept(&images::recipe()).unwrap());
+    for name in ["left", "right"] {
+        bench.recording(name, |at| compile(at, name));
+    }
+    bench.apps = vec!["left".into(), "right".into()];
+    let found = |at: &Path| {
+        let all = inside(at, "ldconfig -p");
+        ["left", "right", "own"].map(|name| all.contains(&format!("=> /opt/{name}/libz.so.1")))
+    };
+    bench.story(IMAGE, |at| {
+        assert_eq!(found(at), [true, true, false]);
+        compile(at, "own");
+        assert_eq!(found(at), [true, true, true]);
+    });
+    bench.story(IMAGE, |at| assert_eq!(found(at), [true; 3]));
+    image_with_policy(&bench, "two", "two\n");
+    bench.story("two", |at| {
+        assert_eq!(found(at), [true; 3]);
+        // What was built is what ldconfig builds.
+        let before = inside(at, "ldconfig -p");
+        inside(at, "ldconfig");
+        assert_eq!(inside(at, "ldconfig -p"), before);
+    });
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use goldleaf_layer::merge::derived::{Verdict, derived, ld_cache, settle};
+use goldleaf_layer::merge::derived::ld_cache;
 use goldleaf_tree::{
     Attrs, DirEntry, FileExtent, FileTree, Node, NodeId, NodeKind, Timestamp, TreeError, Xattr,
 };
@@ -172,14 +172,21 @@ fn hwcaps_directories_are_listed_as_ldconfig_does() {
 }
 
 #[test]
-fn derived_files_are_known_and_settled() {
-    let tree = HostTree::new(Path::new("/proc/self/fdinfo"));
-    for at in ["/etc/ld.so.cache", "/usr/share/applications/mimeinfo.cache", "/var/cache/man/x/y"] {
-        let found = derived(&path(at)).expect(at);
-        assert_eq!(settle(&path(at), &found, true, &tree).expect("settled"), Verdict::Session);
-        let stack = settle(&path(at), &found, false, &tree).expect("settled");
-        assert!(matches!(stack, Verdict::Stack(_)), "{at}");
+fn what_makes_a_cache_out_of_date_is_known() {
+    let root = tempfile::tempdir().expect("a directory");
+    fs::create_dir_all(root.path().join("etc")).expect("a directory");
+    fs::write(root.path().join("etc/ld.so.conf"), "/opt/x/\n").expect("a file");
+    let inputs = ld_cache::Inputs::of(&HostTree::new(root.path())).expect("inputs");
+    for at in [
+        "/etc/ld.so.conf",
+        "/etc/ld.so.conf.d/new.conf",
+        "/opt/x/libx.so.1",
+        "/usr/lib/libx.so",
+        "/opt/x/glibc-hwcaps/x86-64-v3/libx.so",
+    ] {
+        assert!(inputs.contains(&path(at)), "{at}");
     }
-    assert!(derived(&path("/etc/ld.so.conf")).is_none());
-    assert!(derived(&path("/var/cache/man")).is_none());
+    for at in ["/opt/x", "/opt/x/readme", "/opt/y/libx.so", "/opt/x/python3/libx.so", "/"] {
+        assert!(!inputs.contains(&path(at)), "{at}");
+    }
 }

@@ -19,7 +19,7 @@ use goldleaf_layer::{Content, Digest, Entry, EntryNode, walk_stack};
 use goldleaf_store::PackId;
 use goldleaf_tree::{GuestPath, Timestamp};
 use goldleaf_worker::protocol::{
-    ComposeReply, ComposeTask, SourceRun, StackEntry, StackLayer, Task,
+    ComposeReply, ComposeTask, DeriveTask, SourceRun, StackEntry, StackLayer, Task,
 };
 use goldleaf_worker::{BATCH, Scale, WorkerUsage};
 use serde::{Deserialize, Serialize};
@@ -232,11 +232,15 @@ fn make(
     }
     let dir = cache.create_dir(&name).map_err(PlayerError::io("making a composed disk"))?;
     let metadata = dir.create("metadata").map_err(PlayerError::io("making metadata"))?;
-    let mut packs = Packs::default();
-    let (reply, entries, usage) = run_worker(home, stack, &metadata, &mut packs, progress)?;
-    let parts = Parts::collect(stack, &metadata, &packs)?;
-    let upper = check_upper(&reply.extents, stack, &parts)?;
-    let map = stack.image.map.overlaid(&upper)?;
+    let first = once(home, stack, &metadata, Vec::new(), progress)?;
+    let derived = if first.reply.stale { derive(home, stack, &first)? } else { Vec::new() };
+    let made = if derived.is_empty() {
+        first
+    } else {
+        metadata.set_len(0).map_err(PlayerError::io("clearing metadata"))?;
+        once(home, stack, &metadata, derived, progress)?
+    };
+    let Made { reply, packs, parts, map, entries, usage } = made;
     let bytes = map.to_bytes();
     let facts = Facts {
         digest: content_digest(&metadata, &bytes)?,
@@ -252,6 +256,45 @@ fn make(
     // The facts come last: without them there is no composed disk.
     write_plain(dir.as_ref(), "facts", &encode_facts(&facts)?)?;
     Ok((parts.into_composed(key, map, facts), usage))
+}
+
+/// What one run of the composer came to.
+struct Made {
+    reply: ComposeReply,
+    packs: Packs,
+    parts: Parts,
+    map: ExtentMap,
+    entries: u64,
+    usage: WorkerUsage,
+}
+
+fn once(
+    home: &Home,
+    stack: &Stack,
+    metadata: &Arc<dyn File>,
+    derived: Vec<(GuestPath, Vec<u8>)>,
+    progress: &dyn Progress,
+) -> Result<Made, PlayerError> {
+    let mut packs = Packs::default();
+    let (reply, entries, usage) = run_worker(home, stack, metadata, &mut packs, derived, progress)?;
+    let parts = Parts::collect(stack, metadata, &packs)?;
+    let upper = check_upper(&reply.extents, stack, &parts)?;
+    let map = stack.image.map.overlaid(&upper)?;
+    Ok(Made { reply, packs, parts, map, entries, usage })
+}
+
+/// Builds derived files anew over what was composed.
+fn derive(
+    home: &Home,
+    stack: &Stack,
+    made: &Made,
+) -> Result<Vec<(GuestPath, Vec<u8>)>, PlayerError> {
+    let mut handing = Handing::default();
+    let disk = handing.disk(&made.map, &made.parts.files);
+    let task = Task::Derive(DeriveTask { disk, volumes: stack.volumes()? });
+    let scale = Scale { files: made.entries, output_bytes: 0 };
+    let worker = home.launcher.start(handing.files(), scale, &task)?;
+    Ok(worker.finish()?.0)
 }
 
 fn pack_names(stack: &Stack, packs: &Packs) -> Result<Vec<(StoreName, Digest)>, PlayerError> {
@@ -274,6 +317,7 @@ fn run_worker(
     stack: &Stack,
     metadata: &Arc<dyn File>,
     packs: &mut Packs,
+    derived: Vec<(GuestPath, Vec<u8>)>,
     progress: &dyn Progress,
 ) -> Result<(ComposeReply, u64, WorkerUsage), PlayerError> {
     let mut handing = Handing::default();
@@ -290,6 +334,8 @@ fn run_worker(
         apps_records,
         user_records,
         site_rules: stack.rules.clone(),
+        below: stack.below(),
+        derived,
     });
     let total: u64 = stack.layers().iter().map(|(_, _, layer)| layer.counts().entries).sum();
     let scale = Scale { files: total, output_bytes: metadata_limit(stack, total) };

@@ -88,6 +88,7 @@ impl Harvest<'_> {
             volumes: self.stack.volumes()?,
             dirty: self.view.dirty.clone(),
             below: self.composed.facts.below.clone(),
+            below_key: self.stack.below_private(),
             site_rules: self.stack.rules.clone(),
             mode: self.mode,
             full: false,

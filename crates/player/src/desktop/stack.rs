@@ -108,6 +108,25 @@ impl Stack {
         Digest::of(text.as_bytes())
     }
 
+    /// What the stack is below each apps layer, lowest first, and below the private layers.
+    pub fn below(&self) -> Vec<Digest> {
+        (0..=self.apps.len()).map(|count| self.with_apps(count)).collect()
+    }
+
+    /// What the stack is below the private layers.
+    pub fn below_private(&self) -> Digest {
+        self.with_apps(self.apps.len())
+    }
+
+    /// Names the image with so many of the apps layers.
+    fn with_apps(&self, count: usize) -> Digest {
+        let mut text = self.image.record.digest.clone();
+        for digest in self.apps[..count].iter().filter_map(|(_, _, layer)| layer.digest()) {
+            text.push_str(&format!(" {digest}"));
+        }
+        Digest::of(text.as_bytes())
+    }
+
     /// The layers above the image, lowest first, each with the store of its content.
     pub fn layers(&self) -> Vec<(StackLayer, StoreName, &Layer)> {
         let apps = self

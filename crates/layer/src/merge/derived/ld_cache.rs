@@ -23,6 +23,14 @@ use goldleaf_tree::{FileTree, GuestPath, NodeId, NodeKind, read_whole, resolve};
 use super::super::{MergeError, path};
 use super::elf::{self, Library};
 
+/// Where it is.
+pub const PATH: &str = "/etc/ld.so.cache";
+/// Where the loader's configuration is, which may include other files.
+const CONF: &str = "/etc/ld.so.conf";
+/// Where those usually are.
+const CONF_DIR: &str = "/etc/ld.so.conf.d";
+/// Directories that are always looked at.
+const TRUSTED: [&str; 2] = ["/lib", "/usr/lib"];
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
@@ -54,19 +62,47 @@ struct Builder<'a> {
 
 /// The cache for a tree; `None` when it has no loader configuration or no libraries.
 pub fn build(tree: &dyn FileTree) -> Result<Option<Vec<u8>>, MergeError> {
-    if resolve(tree, &path("/etc/ld.so.conf"))?.is_none() {
+    if resolve(tree, &path(CONF))?.is_none() {
         return Ok(None);
     }
-    let mut builder = Builder { tree, entries: Vec::new(), seen: BTreeSet::new(), files: 0 };
-    let mut directories = Vec::new();
-    builder.configured(&path("/etc/ld.so.conf"), &mut directories, &mut 0)?;
-    directories.extend(["/lib", "/usr/lib"].map(|text| text.as_bytes().to_vec()));
-    for directory in directories.iter().take(DIRECTORIES_MAX) {
-        builder.directory(directory)?;
+    let mut builder = Builder::new(tree);
+    for directory in builder.directories()? {
+        builder.directory(&directory)?;
     }
     let mut entries = builder.entries;
     entries.sort_by(order);
     Ok((!entries.is_empty()).then(|| render(&entries)))
+}
+
+/// What a cache is made from: the paths whose change makes it out of date.
+#[derive(Debug)]
+pub struct Inputs {
+    directories: BTreeSet<GuestPath>,
+}
+
+impl Inputs {
+    /// As a tree's configuration has them.
+    pub fn of(tree: &dyn FileTree) -> Result<Self, MergeError> {
+        let directories = Builder::new(tree).directories()?;
+        let directories = directories.iter().filter_map(|at| GuestPath::parse(at).ok());
+        Ok(Self { directories: directories.collect() })
+    }
+
+    /// Whether a path is among them.
+    pub fn contains(&self, at: &GuestPath) -> bool {
+        let (Some(name), Some(parent)) = (at.name(), at.parent()) else { return false };
+        if *at == path(CONF) || parent == path(CONF_DIR) {
+            return true;
+        }
+        is_library_name(name) && (self.directories.contains(&parent) || self.is_hwcaps(&parent))
+    }
+
+    /// Whether a directory is below the `glibc-hwcaps` of one that is looked at.
+    fn is_hwcaps(&self, at: &GuestPath) -> bool {
+        let hwcaps = at.parent().filter(|above| above.name() == Some(b"glibc-hwcaps"));
+        let of = hwcaps.and_then(|hwcaps| hwcaps.parent());
+        of.is_some_and(|directory| self.directories.contains(&directory))
+    }
 }
 
 fn order(a: &Entry, b: &Entry) -> Ordering {
@@ -110,7 +146,20 @@ fn digits<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     &run[zeros..]
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(tree: &'a dyn FileTree) -> Self {
+        Self { tree, entries: Vec::new(), seen: BTreeSet::new(), files: 0 }
+    }
+
+    /// The directories to look at, in order.
+    fn directories(&self) -> Result<Vec<Vec<u8>>, MergeError> {
+        let mut directories = Vec::new();
+        self.configured(&path(CONF), &mut directories, &mut 0)?;
+        directories.extend(TRUSTED.map(|text| text.as_bytes().to_vec()));
+        directories.truncate(DIRECTORIES_MAX);
+        Ok(directories)
+    }
+
     /// The directories that a configuration file names, `include` followed.
     fn configured(
         &self,
