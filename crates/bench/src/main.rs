@@ -27,6 +27,10 @@ use std::process::ExitCode;
 
 use table::Table;
 
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The program is an executable: what went wrong is printed, not handled.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

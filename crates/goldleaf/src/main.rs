@@ -21,6 +21,11 @@ mod worker;
 
 use std::process::ExitCode;
 
+/// Harvest and compose make and drop many small things: a quarter less processor time than with the
+/// C library's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match worker::as_worker() {
         Some(code) => code,

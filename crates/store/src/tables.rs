@@ -55,11 +55,18 @@ impl Tables {
 /// A row of one pack's table.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
+    /// Bits of the digest behind those that choose the bucket: they spare nearly every look at a
+    /// row that is another one's.
+    tag: u32,
     pack: u32,
     row: u32,
 }
 
-/// Digests of all packs in order, as references into the packs' tables: 8 bytes a row. Digests are
+fn tag(digest: &[u8]) -> u32 {
+    digest.iter().skip(4).take(4).fold(0, |tag, &byte| tag << 8 | u32::from(byte))
+}
+
+/// Digests of all packs in order, as references into the packs' tables: 12 bytes a row. Digests are
 /// uniform, so their first bits lead straight to a bucket of about four rows.
 #[derive(Default)]
 struct Finder {
@@ -95,8 +102,9 @@ impl Finder {
         let mut slots = vec![Slot::default(); rows];
         for (pack, table) in &tables {
             for row in 0..table.len() {
-                let place = &mut next[bucket(bits, table.digest_bytes(row))];
-                slots[*place as usize] = Slot { pack: *pack, row: row as u32 };
+                let digest = table.digest_bytes(row);
+                let place = &mut next[bucket(bits, digest)];
+                slots[*place as usize] = Slot { tag: tag(digest), pack: *pack, row: row as u32 };
                 *place += 1;
             }
         }
@@ -110,7 +118,8 @@ impl Finder {
     ) -> Option<(u32, Row)> {
         let bucket = bucket(self.bits, &digest.0);
         let range = *self.starts.get(bucket)? as usize..*self.starts.get(bucket + 1)? as usize;
-        self.slots.get(range)?.iter().find_map(|slot| {
+        let tag = tag(&digest.0);
+        self.slots.get(range)?.iter().filter(|slot| slot.tag == tag).find_map(|slot| {
             let table = table(slot.pack)?;
             let same = table.digest_bytes(slot.row as usize) == digest.0;
             same.then(|| (slot.pack, table.row(slot.row as usize)))

@@ -197,6 +197,38 @@ pub fn resolve(tree: &dyn FileTree, path: &GuestPath) -> Result<Option<NodeId>, 
     Ok(Some(id))
 }
 
+/// Resolves paths one after the other, and remembers the way to the last: of paths that are in
+/// order, each costs the names that it does not share with the one before.
+pub struct Resolver<'a> {
+    tree: &'a dyn FileTree,
+    /// Nodes from the root on, each with the name that led to it.
+    way: Vec<(Vec<u8>, NodeId)>,
+}
+
+impl<'a> Resolver<'a> {
+    /// For paths of a tree.
+    pub fn new(tree: &'a dyn FileTree) -> Self {
+        Self { tree, way: Vec::new() }
+    }
+
+    /// As [`resolve`].
+    pub fn resolve(&mut self, path: &GuestPath) -> Result<Option<NodeId>, TreeError> {
+        let known = self.way.iter().zip(path.components());
+        let common = known.take_while(|((known, _), name)| known == name).count();
+        self.way.truncate(common);
+        let mut id = self.way.last().map_or_else(|| self.tree.root(), |(_, id)| *id);
+        for name in path.components().skip(common) {
+            if self.tree.node(id)?.kind != NodeKind::Directory {
+                return Ok(None);
+            }
+            let Some(next) = self.tree.lookup(id, name)? else { return Ok(None) };
+            self.way.push((name.to_vec(), next));
+            id = next;
+        }
+        Ok(Some(id))
+    }
+}
+
 /// Reads a whole file of at most `limit` bytes; a longer one is [`TreeError::Limit`].
 pub fn read_whole(tree: &dyn FileTree, file: NodeId, limit: u64) -> Result<Vec<u8>, TreeError> {
     let size = tree.node(file)?.size;

@@ -53,7 +53,7 @@ impl<'a> LoaderCache<'a> {
             StackLayer::Apps(index) => index as usize,
             StackLayer::Private(_) => self.below.len().saturating_sub(1),
         };
-        if path.as_bytes() != ld_cache::PATH.as_bytes() {
+        if !ld_cache::is_cache(path) {
             if self.inputs.contains(path) {
                 self.input = self.input.max(Some(level));
             }

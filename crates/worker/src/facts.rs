@@ -1,5 +1,6 @@
 //! What classification asks about a guest, answered from its trees and from what the parent knows.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use goldleaf_layer::Digest;
@@ -10,7 +11,9 @@ use goldleaf_layer::merge::dpkg::{
     PackageName, package_of_info_file, packages, parse_list, user_packages,
 };
 use goldleaf_layer::plan::content_digest;
-use goldleaf_tree::{Change, FileTree, GuestPath, TreeError, read_whole, resolve};
+use goldleaf_tree::{
+    Change, FileTree, GuestPath, NodeId, Resolver, TreeError, read_whole, resolve,
+};
 
 use crate::protocol::PathFacts;
 
@@ -138,30 +141,51 @@ fn through_links(tree: &dyn FileTree, path: GuestPath) -> Result<GuestPath, Tree
 
 /// Answers for classification.
 pub struct GuestFacts<'a> {
-    /// What the session stood on.
-    pub before: &'a dyn FileTree,
-    /// What it left.
-    pub after: &'a dyn FileTree,
-    /// The image beneath.
-    pub image: &'a dyn FileTree,
-    /// The packages at the end.
-    pub packages: &'a Packages,
-    /// What the parent knows of the changed paths.
-    pub known: &'a HashMap<GuestPath, PathFacts>,
+    before: Ordered<'a>,
+    after: &'a dyn FileTree,
+    image: Ordered<'a>,
+    packages: &'a Packages,
+    known: &'a HashMap<GuestPath, PathFacts>,
 }
 
-impl GuestFacts<'_> {
+impl<'a> GuestFacts<'a> {
+    /// From what the session stood on, what it left, the image beneath, the packages at the end and
+    /// what the parent knows of the changed paths.
+    pub fn new(
+        [before, after, image]: [&'a dyn FileTree; 3],
+        packages: &'a Packages,
+        known: &'a HashMap<GuestPath, PathFacts>,
+    ) -> Self {
+        Self { before: Ordered::new(before), after, image: Ordered::new(image), packages, known }
+    }
+
     fn known(&self, path: &GuestPath) -> PathFacts {
         self.known.get(path).cloned().unwrap_or_default()
     }
 
     /// The tree that shows what is below the private layers at a path.
-    fn tree_below(&self, path: &GuestPath) -> Option<(&dyn FileTree, Source)> {
+    fn tree_below(&self, path: &GuestPath) -> Option<(&Ordered<'a>, Source)> {
         match self.known(path).apps {
             Some((_, None)) => None,
-            Some((index, Some(_))) => Some((self.before, Source::Apps(index.to_string()))),
-            None => Some((self.image, Source::Image)),
+            Some((index, Some(_))) => Some((&self.before, Source::Apps(index.to_string()))),
+            None => Some((&self.image, Source::Image)),
         }
+    }
+}
+
+/// A tree in which paths are looked up in their order.
+struct Ordered<'a> {
+    tree: &'a dyn FileTree,
+    resolver: RefCell<Resolver<'a>>,
+}
+
+impl<'a> Ordered<'a> {
+    fn new(tree: &'a dyn FileTree) -> Self {
+        Self { tree, resolver: RefCell::new(Resolver::new(tree)) }
+    }
+
+    fn find(&self, path: &GuestPath) -> Option<NodeId> {
+        self.resolver.borrow_mut().resolve(path).ok()?
     }
 }
 
@@ -169,8 +193,8 @@ impl GuestFacts<'_> {
 /// lost.
 impl Facts for GuestFacts<'_> {
     fn below(&self, path: &GuestPath) -> Option<Below> {
-        let (tree, source) = self.tree_below(path)?;
-        let id = resolve(tree, path).ok()??;
+        let (below, source) = self.tree_below(path)?;
+        let (tree, id) = (below.tree, below.find(path)?);
         let node = tree.node(id).ok()?;
         let attrs = node.attrs;
         Some(Below {
@@ -185,8 +209,8 @@ impl Facts for GuestFacts<'_> {
     }
 
     fn below_digest(&self, path: &GuestPath) -> Option<Digest> {
-        let (tree, _) = self.tree_below(path)?;
-        content_digest(tree, resolve(tree, path).ok()??).ok()?
+        let (below, _) = self.tree_below(path)?;
+        content_digest(below.tree, below.find(path)?).ok()?
     }
 
     fn digest(&self, change: &Change) -> Option<Digest> {

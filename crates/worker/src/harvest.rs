@@ -19,7 +19,7 @@ use goldleaf_layer::merge::dpkg::not_at_rest;
 use goldleaf_layer::merge::{DiffContext, FileSet, Record, handler_of, handlers};
 use goldleaf_layer::rules::RuleSet;
 use goldleaf_layer::{Content, Digest, Entry, EntryAttrs, EntryNode, Kind};
-use goldleaf_tree::{Change, GuestPath, Node, NodeId, NodeKind};
+use goldleaf_tree::{Change, FileTree, GuestPath, Node, NodeId, NodeKind};
 
 use crate::channel::BATCH;
 use crate::facts::{GuestFacts, Packages};
@@ -51,13 +51,8 @@ pub fn harvest(
     let below: FileSet = task.below.iter().cloned().collect();
     let packages = Packages::read(&below, &shared, &after.tree).map_err(refused)?;
     let rules = compile(task.site_rules.as_ref(), &shared)?;
-    let facts = GuestFacts {
-        before: &before.tree,
-        after: &after.tree,
-        image: &image.tree,
-        packages: &packages,
-        known: &known,
-    };
+    let trees: [&dyn FileTree; 3] = [&before.tree, &after.tree, &image.tree];
+    let facts = GuestFacts::new(trees, &packages, &known);
     let classified = classify(&found.changes, &rules, &facts, Options::default());
     let summary = summarize(&found.changes, &classified);
     let work = Work {
@@ -228,7 +223,7 @@ impl Work<'_> {
     fn derived(&self, change: &Change, mode: HarvestMode) -> Result<Fate, WorkerError> {
         let same = self.facts.digest(change) == self.facts.below_digest(change.path());
         let gone = matches!(change, Change::Remove { .. });
-        let is_ld_cache = change.path().as_bytes() == ld_cache::PATH.as_bytes();
+        let is_ld_cache = ld_cache::is_cache(change.path());
         // What a user compiles has no package, and its libraries are to be found all the same.
         if same || gone || !(is_ld_cache || self.packages.any()) {
             return Ok(match self.facts.existing(change.path()) {

@@ -104,8 +104,8 @@ impl<'a> Emitter<'a> {
             }
         };
         // A merged or derived file stands where a plain entry would: who made it knows better.
-        let given = handler_owns(op.path()) || self.derived.contains(op.path());
-        if given && self.later.contains_key(op.path()) {
+        let given = |path: &GuestPath| handler_owns(path) || self.derived.contains(path);
+        if self.later.contains_key(op.path()) && given(op.path()) {
             return Ok(());
         }
         // Entries come in order; what a step names beside its entry's path or the directories above
@@ -114,7 +114,7 @@ impl<'a> Emitter<'a> {
             self.later.insert(op.path().clone(), op);
             return Ok(());
         }
-        self.emit_until(&op.path().clone())?;
+        self.emit_until(op.path())?;
         self.emit(op)
     }
 
@@ -148,6 +148,12 @@ impl<'a> Emitter<'a> {
     fn apply(&mut self, op: Op) -> Result<(), WorkerError> {
         let index = self.volumes.holding(op.path());
         let mount = &self.volumes.specs[index].mount;
+        if mount.is_root() {
+            return match op {
+                Op::Remove { path } if path.is_root() => Ok(()),
+                op => self.composer(index)?.apply(op).map_err(refused),
+            };
+        }
         let inner = op.path().strip_prefix(mount).unwrap_or_default();
         let op = match op {
             // The root of a volume is neither removed nor anything but a directory.

@@ -49,7 +49,6 @@ pub fn demo_packages(repository: &Repository) -> Result<(), HarnessError> {
 }
 
 #[test]
-#[ignore = "several minutes of boots; `make test-long` runs it"]
 fn installed_packages_outlive_a_reset_and_a_new_image() {
     let site = Site::new().unwrap();
     let desk = site.desktop("pat", &[]).unwrap();
@@ -183,7 +182,6 @@ fn rejuvenate_applications(site: &Site, desk: &goldleaf_e2e::Desktop, repository
 }
 
 #[test]
-#[ignore = "several minutes of boots; `make test-long` runs it"]
 fn two_recorded_layers_work_together() {
     let site = Site::new().unwrap();
     let services = [Package::service("lefty", "1.0"), Package::service("righty", "1.0")];

@@ -1,6 +1,6 @@
 //! A guest with `/home` on a partition of its own.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -118,7 +118,11 @@ fn with_swap(dir: &Path) -> (PathBuf, u64) {
     let append = "sfdisk -q --relocate gpt-bak-std DISK && echo ',,S' | sfdisk -q --append DISK";
     run("sh", &["-c", &append.replace("DISK", disk)]);
     let start = partitions(dir, "swap.raw").last().unwrap().start.0;
-    run("mkswap", &["-q", "--offset", &start.to_string(), disk]);
+    let swap = dir.join("swap");
+    File::create(&swap).unwrap().set_len(32 << 20).unwrap();
+    run("mkswap", &["-q", swap.to_str().unwrap()]);
+    let header = fs::read(&swap).unwrap()[..4096].to_vec();
+    file.write_all_at(&header, start).unwrap();
     (path, start)
 }
 

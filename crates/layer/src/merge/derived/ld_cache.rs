@@ -90,11 +90,11 @@ impl Inputs {
 
     /// Whether a path is among them.
     pub fn contains(&self, at: &GuestPath) -> bool {
-        let (Some(name), Some(parent)) = (at.name(), at.parent()) else { return false };
-        if *at == path(CONF) || parent == path(CONF_DIR) {
+        if is_conf(at) {
             return true;
         }
-        is_library_name(name) && (self.directories.contains(&parent) || self.is_hwcaps(&parent))
+        let parent = at.parent().filter(|_| at.name().is_some_and(is_library_name));
+        parent.is_some_and(|parent| self.directories.contains(&parent) || self.is_hwcaps(&parent))
     }
 
     /// Whether a directory is below the `glibc-hwcaps` of one that is looked at.
@@ -103,6 +103,23 @@ impl Inputs {
         let of = hwcaps.and_then(|hwcaps| hwcaps.parent());
         of.is_some_and(|directory| self.directories.contains(&directory))
     }
+}
+
+/// Whether a path is that of the cache.
+pub fn is_cache(at: &GuestPath) -> bool {
+    at.as_bytes() == place(PATH)
+}
+
+/// A place as the bytes of a path are kept: without `/` at the front.
+fn place(text: &'static str) -> &'static [u8] {
+    text.as_bytes().strip_prefix(b"/").unwrap_or_default()
+}
+
+/// Whether a path is of the loader's configuration.
+fn is_conf(at: &GuestPath) -> bool {
+    let at = at.as_bytes();
+    let below = at.strip_prefix(place(CONF_DIR)).is_some_and(|rest| rest.starts_with(b"/"));
+    at == place(CONF) || below
 }
 
 fn order(a: &Entry, b: &Entry) -> Ordering {
