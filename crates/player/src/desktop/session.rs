@@ -489,9 +489,9 @@ fn file(
     let filing = filer.finish(&records, created, &cause)?;
     let report = filed_report(created, &filing, &harvested, &live.composed);
     adopt(desktop, &filing, created, &cause, &report)?;
+    listener.event(&Event::Filed(report.clone()));
     drop(filing);
     remove_session(&desktop.dir, number)?;
-    listener.event(&Event::Filed(report.clone()));
     Ok(Some(report))
 }
 
