@@ -363,12 +363,8 @@ impl Composer {
     ) -> Result<()> {
         inode.set_flags(inode.flags() & !FLAG_INDEX | FLAG_EXTENTS);
         inode.set_size(size);
-        if !list.is_shallow() {
-            // The generation must be on the volume before blocks of the tree are summed.
-            inode.set_words(&empty_root());
-            self.volume.write_inode(ino, inode)?;
-        }
-        let (root, tree_blocks) = list.build(&mut self.volume, ino)?;
+        let seed = self.volume.seed_of(ino, inode);
+        let (root, tree_blocks) = list.build(&mut self.volume, seed)?;
         inode.set_words(&root);
         inode.set_blocks(blocks + tree_blocks + xattr_blocks(inode));
         Ok(())

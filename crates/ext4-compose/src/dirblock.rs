@@ -11,6 +11,8 @@
 //! A leaf whose first name has the hash of the last name of the leaf before is marked by bit 0 of
 //! its hash in the index: a look-up must go on into it.
 
+use goldleaf_ext4::Seed;
+
 use crate::error::{ComposeError, Result};
 use crate::names::{FILE_TYPE_DIR, NameRef, Names};
 use crate::overlay::Block;
@@ -37,7 +39,7 @@ pub(crate) struct Hash {
     pub minor: u32,
 }
 
-/// The blocks of one directory, still without checksums.
+/// The blocks of one directory.
 pub(crate) struct Built {
     pub blocks: Vec<Box<Block>>,
     pub indexed: bool,
@@ -46,6 +48,8 @@ pub(crate) struct Built {
 /// What a directory's blocks depend on besides its names.
 pub(crate) struct Shape<'a> {
     pub geometry: &'a Geometry,
+    /// Of the checksums of this directory's blocks, if the volume has them.
+    pub seed: Option<Seed>,
     pub ino: Ino,
     pub parent: Ino,
 }
@@ -57,7 +61,7 @@ impl Shape<'_> {
         names: &Names,
         hash: impl Fn(&[u8]) -> Result<Hash>,
     ) -> Result<Built> {
-        let room = self.leaf_room();
+        let room = leaf_room(self.seed);
         let dots = record_len(1) + record_len(2);
         let total: usize = names.iter().map(|entry| record_len(entry.name.len())).sum();
         let indexes =
@@ -72,18 +76,14 @@ impl Shape<'_> {
         Ok(Built { blocks: self.indexed(names, &order)?, indexed: true })
     }
 
-    fn leaf_room(&self) -> usize {
-        if self.geometry.has_checksums { BLOCK - LEAF_TAIL } else { BLOCK }
-    }
-
     fn linear(&self, names: &Names) -> Vec<Box<Block>> {
-        let mut leaf = Leaf::new(self.leaf_room());
+        let mut leaf = Leaf::new(self.seed);
         leaf.push(NameRef { name: b".", ino: self.ino, file_type: FILE_TYPE_DIR });
         leaf.push(NameRef { name: b"..", ino: self.parent, file_type: FILE_TYPE_DIR });
         let mut blocks = Vec::new();
         for entry in names.iter() {
             if !leaf.fits(entry.name.len(), 0) {
-                blocks.push(std::mem::replace(&mut leaf, Leaf::new(self.leaf_room())).finish());
+                blocks.push(std::mem::replace(&mut leaf, Leaf::new(self.seed)).finish());
             }
             leaf.push(entry);
         }
@@ -93,7 +93,7 @@ impl Shape<'_> {
 
     fn indexed(&self, names: &Names, order: &[(Hash, u32)]) -> Result<Vec<Box<Block>>> {
         let (leaves, hashes) = self.leaves(names, order);
-        let tail = if self.geometry.has_checksums { INDEX_TAIL } else { 0 };
+        let tail = if self.seed.is_some() { INDEX_TAIL } else { 0 };
         let root_limit = (BLOCK - ROOT_ENTRIES_AT - tail) / INDEX_ENTRY;
         let node_limit = (BLOCK - NODE_ENTRIES_AT - tail) / INDEX_ENTRY;
         let nodes = if leaves.len() <= root_limit { 0 } else { leaves.len().div_ceil(node_limit) };
@@ -106,14 +106,14 @@ impl Shape<'_> {
         let mut root = self.index_root(u8::from(nodes > 0));
         let mut blocks = vec![Box::new([0; BLOCK])];
         if nodes == 0 {
-            fill_index(&mut root[ROOT_ENTRIES_AT..], &entries, root_limit);
+            self.fill_index(&mut root, ROOT_ENTRIES_AT, &entries, root_limit);
         } else {
             let mut tops = Vec::with_capacity(nodes);
             for (number, part) in (1..).zip(entries.chunks(node_limit)) {
                 tops.push((part[0].0, number));
-                blocks.push(index_node(part, node_limit));
+                blocks.push(self.index_node(part, node_limit));
             }
-            fill_index(&mut root[ROOT_ENTRIES_AT..], &tops, root_limit);
+            self.fill_index(&mut root, ROOT_ENTRIES_AT, &tops, root_limit);
         }
         blocks[0] = root;
         blocks.extend(leaves);
@@ -123,12 +123,12 @@ impl Shape<'_> {
     /// Packs the names in the order of their hashes; with each leaf its hash for the index.
     fn leaves(&self, names: &Names, order: &[(Hash, u32)]) -> (Vec<Box<Block>>, Vec<u32>) {
         let (mut blocks, mut hashes) = (Vec::new(), vec![0]);
-        let mut leaf = Leaf::new(self.leaf_room());
+        let mut leaf = Leaf::new(self.seed);
         let mut previous = 0;
         for &(hash, index) in order {
             let entry = names.get(index as usize);
             if !leaf.fits(entry.name.len(), LEAF_RESERVE) {
-                blocks.push(std::mem::replace(&mut leaf, Leaf::new(self.leaf_room())).finish());
+                blocks.push(std::mem::replace(&mut leaf, Leaf::new(self.seed)).finish());
                 hashes.push(hash.major | u32::from(hash.major == previous));
             }
             leaf.push(entry);
@@ -148,23 +148,37 @@ impl Shape<'_> {
         block[30] = levels;
         block
     }
-}
 
-fn index_node(entries: &[(u32, u32)], limit: usize) -> Box<Block> {
-    let mut block = Box::new([0; BLOCK]);
-    put_entry(&mut block[..], Ino(0), b"", 0, BLOCK);
-    fill_index(&mut block[NODE_ENTRIES_AT..], entries, limit);
-    block
-}
-
-/// The first entry's hash is not stored: limit and count stand in its place.
-fn fill_index(place: &mut [u8], entries: &[(u32, u32)], limit: usize) {
-    for (slot, (hash, block)) in place.chunks_exact_mut(INDEX_ENTRY).zip(entries) {
-        slot[0..4].copy_from_slice(&hash.to_le_bytes());
-        slot[4..8].copy_from_slice(&block.to_le_bytes());
+    fn index_node(&self, entries: &[(u32, u32)], limit: usize) -> Box<Block> {
+        let mut block = Box::new([0; BLOCK]);
+        put_entry(&mut block[..], Ino(0), b"", 0, BLOCK);
+        self.fill_index(&mut block, NODE_ENTRIES_AT, entries, limit);
+        block
     }
-    place[0..2].copy_from_slice(&(limit as u16).to_le_bytes());
-    place[2..4].copy_from_slice(&(entries.len() as u16).to_le_bytes());
+
+    /// The first entry's hash is not stored: limit and count stand in its place. The tail, four
+    /// bytes and the sum, follows behind the last place for an entry; the sum covers what is in
+    /// use, the four bytes, and itself as zeroes.
+    fn fill_index(&self, block: &mut Block, at: usize, entries: &[(u32, u32)], limit: usize) {
+        let place = &mut block[at..];
+        for (slot, (hash, block)) in place.chunks_exact_mut(INDEX_ENTRY).zip(entries) {
+            slot[0..4].copy_from_slice(&hash.to_le_bytes());
+            slot[4..8].copy_from_slice(&block.to_le_bytes());
+        }
+        place[0..2].copy_from_slice(&(limit as u16).to_le_bytes());
+        place[2..4].copy_from_slice(&(entries.len() as u16).to_le_bytes());
+        if let Some(seed) = self.seed {
+            let used = at + entries.len() * INDEX_ENTRY;
+            let sum = seed.with(&block[..used]).with(&[0; INDEX_TAIL]);
+            let tail = at + limit * INDEX_ENTRY;
+            block[tail + 4..tail + INDEX_TAIL].copy_from_slice(&sum.0.to_le_bytes());
+        }
+    }
+}
+
+/// Bytes of a leaf for entries.
+fn leaf_room(seed: Option<Seed>) -> usize {
+    if seed.is_some() { BLOCK - LEAF_TAIL } else { BLOCK }
 }
 
 /// Bytes of an entry with a name of `len` bytes.
@@ -186,11 +200,12 @@ struct Leaf {
     used: usize,
     last: usize,
     room: usize,
+    seed: Option<Seed>,
 }
 
 impl Leaf {
-    fn new(room: usize) -> Self {
-        Self { block: Box::new([0; BLOCK]), used: 0, last: 0, room }
+    fn new(seed: Option<Seed>) -> Self {
+        Self { block: Box::new([0; BLOCK]), used: 0, last: 0, room: leaf_room(seed), seed }
     }
 
     /// Whether a name fits with `reserve` bytes to spare; the first name always does.
@@ -206,13 +221,14 @@ impl Leaf {
         self.used += len;
     }
 
-    /// Stretches the last entry to the end, and marks the checksum's tail.
+    /// Stretches the last entry to the end, and writes the checksum's tail.
     fn finish(mut self) -> Box<Block> {
         let len = (self.room - self.last) as u16;
         self.block[self.last + 4..self.last + 6].copy_from_slice(&len.to_le_bytes());
-        if self.room < BLOCK {
-            let tail = self.room;
-            put_entry(&mut self.block[tail..], Ino(0), b"", FILE_TYPE_TAIL, LEAF_TAIL);
+        if let Some(seed) = self.seed {
+            let (summed, tail) = self.block.split_at_mut(self.room);
+            put_entry(tail, Ino(0), b"", FILE_TYPE_TAIL, LEAF_TAIL);
+            tail[HEAD..].copy_from_slice(&seed.with(summed).0.to_le_bytes());
         }
         self.block
     }

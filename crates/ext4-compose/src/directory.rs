@@ -7,11 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use goldleaf_ext4::Seed;
+
 use crate::dirblock::{Built, Shape};
 use crate::error::{ComposeError, Result};
 use crate::extents::ExtentList;
 use crate::inode::{FLAG_EXTENTS, FLAG_INDEX, RawInode};
 use crate::names::{Edit, FILE_TYPE_DIR, Names};
+use crate::overlay::Block;
 use crate::volume::{Area, Ino, Volume};
 
 /// More new names than this, and building anew is cheaper than inserting: an insertion may read the
@@ -174,14 +177,15 @@ impl OpenDir {
     /// were given back.
     fn build(&self, volume: &mut Volume) -> Result<()> {
         let links = self.links(volume)?;
-        let built = if self.fresh {
-            self.blocks(volume, &self.added)?
-        } else {
-            self.blocks(volume, &self.names())?
-        };
         let mut inode = volume.read_inode(self.ino)?;
-        let extents = write_blocks(volume, self.ino, built.blocks)?;
-        let (root, tree_blocks) = extents.list.build(volume, self.ino)?;
+        let seed = volume.seed_of(self.ino, &inode);
+        let built = if self.fresh {
+            self.blocks(volume, seed, &self.added)?
+        } else {
+            self.blocks(volume, seed, &self.names())?
+        };
+        let extents = write_blocks(volume, &built.blocks)?;
+        let (root, tree_blocks) = extents.list.build(volume, seed)?;
         let index = if built.indexed { FLAG_INDEX } else { 0 };
         inode.set_flags(inode.flags() & !FLAG_INDEX | FLAG_EXTENTS | index);
         inode.set_words(&root);
@@ -191,8 +195,9 @@ impl OpenDir {
         volume.write_inode(self.ino, &mut inode)
     }
 
-    fn blocks(&self, volume: &Volume, names: &Names) -> Result<Built> {
-        let shape = Shape { geometry: &volume.geometry, ino: self.ino, parent: self.parent };
+    fn blocks(&self, volume: &Volume, seed: Option<Seed>, names: &Names) -> Result<Built> {
+        let geometry = &volume.geometry;
+        let shape = Shape { geometry, seed, ino: self.ino, parent: self.parent };
         shape.build(names, |name| volume.hash(name))
     }
 }
@@ -202,20 +207,15 @@ struct Written {
     blocks: u64,
 }
 
-fn write_blocks(
-    volume: &mut Volume,
-    ino: Ino,
-    blocks: Vec<Box<crate::overlay::Block>>,
-) -> Result<Written> {
+fn write_blocks(volume: &mut Volume, blocks: &[Box<Block>]) -> Result<Written> {
     let count = blocks.len() as u64;
-    let mut blocks = blocks.into_iter();
+    let mut blocks = blocks.iter();
     let (mut list, mut at) = (ExtentList::default(), 0);
     for piece in volume.take_blocks(Area::Metadata, count)? {
         list.push(at, piece);
         at += piece.count as u32;
-        for (number, mut block) in (piece.start..).zip(blocks.by_ref().take(piece.count as usize)) {
-            volume.sum_dir_block(ino, &mut block)?;
-            volume.write_block(number, &block)?;
+        for (number, block) in (piece.start..).zip(blocks.by_ref().take(piece.count as usize)) {
+            volume.write_block(number, block)?;
         }
     }
     Ok(Written { list, blocks: count })

@@ -7,15 +7,19 @@
 //! ```
 //! The root has four entries and lies in the inode; a block has 340 and a checksum behind them.
 
+use goldleaf_ext4::Seed;
+
 use crate::error::Result;
 use crate::inode::WORDS;
 use crate::overlay::Block;
-use crate::volume::{Area, Ino, Piece, Volume};
+use crate::volume::{Area, Piece, Volume};
 
 const MAGIC: u16 = 0xF30A;
 const ENTRY: usize = 12;
 const ROOT_ENTRIES: usize = 4;
 const BLOCK_ENTRIES: usize = (4096 - ENTRY) / ENTRY;
+/// Where the sum of a block stands: behind its last entry, at its end.
+const SUM_AT: usize = ENTRY + BLOCK_ENTRIES * ENTRY;
 /// Longest extent of written blocks.
 const MAX_LEN: u64 = 32_768;
 
@@ -57,18 +61,17 @@ impl ExtentList {
         }
     }
 
-    /// Whether the tree fits into the inode.
-    pub(crate) fn is_shallow(&self) -> bool {
-        self.extents.len() <= ROOT_ENTRIES
-    }
-
-    /// Writes the tree's blocks and returns its root for the inode, and how many blocks it took. An
-    /// inode whose list is not [shallow](Self::is_shallow) must be on the volume already.
-    pub(crate) fn build(&self, volume: &mut Volume, ino: Ino) -> Result<([u8; WORDS], u64)> {
+    /// Writes the tree's blocks, with sums from the inode's `seed`, and returns its root for the
+    /// inode, and how many blocks it took.
+    pub(crate) fn build(
+        &self,
+        volume: &mut Volume,
+        seed: Option<Seed>,
+    ) -> Result<([u8; WORDS], u64)> {
         let mut level: Vec<[u8; ENTRY]> = self.extents.iter().map(leaf_entry).collect();
         let (mut depth, mut blocks) = (0, 0);
         while level.len() > ROOT_ENTRIES {
-            level = write_level(volume, ino, &level, depth)?;
+            level = write_level(volume, seed, &level, depth)?;
             blocks += level.len() as u64;
             depth += 1;
         }
@@ -87,7 +90,7 @@ pub(crate) fn empty_root() -> [u8; WORDS] {
 
 fn write_level(
     volume: &mut Volume,
-    ino: Ino,
+    seed: Option<Seed>,
     level: &[[u8; ENTRY]],
     depth: u16,
 ) -> Result<Vec<[u8; ENTRY]>> {
@@ -97,7 +100,10 @@ fn write_level(
         for (number, chunk) in (piece.start..).zip(chunks.by_ref().take(piece.count as usize)) {
             let mut block: Block = [0; 4096];
             fill_node(&mut block, chunk, BLOCK_ENTRIES, depth);
-            volume.sum_extent_block(ino, &mut block)?;
+            if let Some(seed) = seed {
+                let (summed, sum) = block.split_at_mut(SUM_AT);
+                sum.copy_from_slice(&seed.with(summed).0.to_le_bytes());
+            }
             volume.write_block(number, &block)?;
             above.push(index_entry(&chunk[0], number));
         }

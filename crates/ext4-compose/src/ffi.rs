@@ -171,19 +171,7 @@ unsafe extern "C" {
     pub fn ext2fs_inode_table_loc(fs: *mut Filsys, group: u32) -> u64;
     pub fn ext2fs_group_desc_csum_set(fs: *mut Filsys, group: u32);
 
-    pub fn ext2fs_read_inode_full(
-        fs: *mut Filsys,
-        ino: u32,
-        inode: *mut c_void,
-        size: c_int,
-    ) -> ErrCode;
-    pub fn ext2fs_write_inode_full(
-        fs: *mut Filsys,
-        ino: u32,
-        inode: *mut c_void,
-        size: c_int,
-    ) -> ErrCode;
-    pub fn ext2fs_extent_block_csum_set(fs: *mut Filsys, ino: u32, header: *mut c_void) -> ErrCode;
+    pub fn ext2fs_flush_icache(fs: *mut Filsys) -> ErrCode;
     pub fn ext2fs_block_iterate3(
         fs: *mut Filsys,
         ino: u32,
@@ -203,7 +191,6 @@ unsafe extern "C" {
         hash: *mut u32,
         minor: *mut u32,
     ) -> ErrCode;
-    pub fn ext2fs_dir_block_csum_set(fs: *mut Filsys, ino: u32, block: *mut c_void) -> ErrCode;
     pub fn ext2fs_dir_iterate2(
         fs: *mut Filsys,
         dir: u32,

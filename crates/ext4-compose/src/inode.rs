@@ -10,6 +10,7 @@
 //! 144 birth time  148 birth time extra  152 version high  156 project
 //! ```
 
+use goldleaf_ext4::inode_sum_is_wide;
 use goldleaf_tree::{Attrs, FLAG_NOATIME, FLAG_NODUMP, FLAGS_KEPT, NodeKind, Timestamp};
 
 /// `EXT4_EXTENTS_FL`.
@@ -77,6 +78,18 @@ impl RawInode {
 
     pub(crate) fn set_flags(&mut self, flags: u32) {
         self.put_u32(32, flags);
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.u32_at(100)
+    }
+
+    /// Sets the checksum, as far as there is room for it.
+    pub(crate) fn set_sum(&mut self, sum: u32) {
+        self.put_u16(124, sum as u16);
+        if inode_sum_is_wide(usize::from(self.extra_isize())) {
+            self.put_u16(130, (sum >> 16) as u16);
+        }
     }
 
     pub(crate) fn set_generation(&mut self, generation: u32) {

@@ -3,15 +3,20 @@
 //! Kernel documentation, filesystems/ext4, "Checksums". ext4 chains crc32c without the inversion at
 //! either end; a *seed* is such an intermediate state.
 
-use crate::inode::InodeNo;
+use crate::inode::{GOOD_OLD_SIZE, InodeNo};
 
 /// An intermediate state of ext4's crc32c.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seed(pub u32);
+pub struct Seed(pub u32);
 
 impl Seed {
     /// The state that everything starts from.
     pub const START: Seed = Seed(!0);
+
+    /// The seed of a volume whose superblock does not hold one.
+    pub fn of_volume(uuid: &[u8; 16]) -> Seed {
+        Seed::START.with(uuid)
+    }
 
     /// The state after `bytes`.
     pub fn with(self, bytes: &[u8]) -> Seed {
@@ -35,6 +40,23 @@ impl Seed {
         let end = hole.end.clamp(start, bytes.len());
         self.with(&bytes[..start]).with(&ZEROES[..(end - start).min(8)]).with(&bytes[end..])
     }
+}
+
+/// The sum of an inode as it lies in its table, without what stands in the places of the sum;
+/// `volume` is the volume's seed, `extra` the size of the inode's fields behind the first 128 bytes.
+/// 16 bits of it count where the field for the rest is [not there](inode_sum_is_wide).
+pub fn inode_sum(volume: Seed, ino: InodeNo, raw: &[u8], extra: usize) -> u32 {
+    let generation = raw.get(0x64..0x68).and_then(|bytes| bytes.try_into().ok());
+    let seed = volume.of_inode(ino, u32::from_le_bytes(generation.unwrap_or_default()));
+    let (first, rest) = raw.split_at(GOOD_OLD_SIZE.min(raw.len()));
+    let seed = seed.with_hole(first, 0x7C..0x7E);
+    if inode_sum_is_wide(extra) { seed.with_hole(rest, 2..4).0 } else { seed.with(rest).0 & 0xFFFF }
+}
+
+/// Whether an inode has room for all 32 bits of its sum: the low ones are at 0x7C, the high ones at
+/// 0x82.
+pub fn inode_sum_is_wide(extra: usize) -> bool {
+    extra >= 4
 }
 
 /// One step of CRC-16 with the reflected polynomial 0xA001, from an intermediate state.

@@ -12,7 +12,7 @@
 
 use goldleaf_tree::{Attrs, FLAGS_KEPT, Node, NodeId, NodeKind, Timestamp};
 
-use crate::checksum::Seed;
+use crate::checksum::{Seed, inode_sum, inode_sum_is_wide};
 use crate::error::{Ext4Error, Result, check_sum, corrupt};
 use crate::fields::Fields;
 use crate::superblock::Superblock;
@@ -266,14 +266,9 @@ fn time(fields: Fields<'_>, extra: usize, at: usize, extra_at: usize) -> Timesta
 
 fn verify_checksum(sb: &Superblock, ino: InodeNo, raw: &[u8], extra: usize) -> Result<()> {
     let fields = Fields(raw);
-    let wide = extra >= 4;
-    let mut seed = sb.csum_seed().of_inode(ino, fields.u32(0x64));
-    seed = seed.with_hole(fields.slice(0, GOOD_OLD_SIZE), 0x7C..0x7E);
-    let rest = fields.slice(GOOD_OLD_SIZE, raw.len());
-    seed = if wide { seed.with_hole(rest, 2..4) } else { seed.with(rest) };
-    let stored = u32::from(fields.u16(0x7C));
-    if wide {
-        return check_sum(ino, seed.0, stored | u32::from(fields.u16(0x82)) << 16);
+    let mut stored = u32::from(fields.u16(0x7C));
+    if inode_sum_is_wide(extra) {
+        stored |= u32::from(fields.u16(0x82)) << 16;
     }
-    check_sum(ino, seed.0 & 0xFFFF, stored)
+    check_sum(ino, inode_sum(sb.csum_seed(), ino, raw, extra), stored)
 }

@@ -30,6 +30,7 @@ mod volume;
 mod xattr;
 
 pub use canonical::{CanonicalMap, canonical};
+pub use checksum::{Seed, inode_sum, inode_sum_is_wide};
 pub use diff::{Diff, DiffStats, diff, diff_full};
 pub use error::Ext4Error;
 pub use gate::{Features, Foreign, Refusal, gate, identify};

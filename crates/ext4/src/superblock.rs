@@ -153,7 +153,7 @@ impl Superblock {
             mmp_block: fields.u64(0x168),
             backup_groups: [fields.u32(0x24C), fields.u32(0x250)],
             orphan_file: fields.u32(0x280),
-            seed: if seeded { fields.u32(0x270) } else { Seed::START.with(&uuid).0 },
+            seed: if seeded { fields.u32(0x270) } else { Seed::of_volume(&uuid).0 },
         }
     }
 

@@ -10,7 +10,6 @@ use crate::dirblock::Hash;
 use crate::error::Result;
 use crate::ffi::{self, DirEntryHead};
 use crate::names::{Edit, Names};
-use crate::overlay::Block;
 
 /// What a visit of an entry returns: the entry's new inode and file type, 0 to remove it.
 type Visit<'a> = dyn FnMut(&[u8], Ino, u8) -> Option<(u32, u8)> + 'a;
@@ -78,16 +77,6 @@ impl Volume {
         };
         self.check(code, "hashing a name")?;
         Ok(Hash { major, minor })
-    }
-
-    /// Sets the checksum of a directory's block. The inode must be on the volume already.
-    pub(crate) fn sum_dir_block(&self, dir: Ino, block: &mut Block) -> Result<()> {
-        // SAFETY: the block is a whole one.
-        let code = unsafe {
-            let buf = block.as_mut_ptr().cast();
-            ffi::ext2fs_dir_block_csum_set(self.fs.as_ptr(), dir.0, buf)
-        };
-        self.check(code, "summing a directory block")
     }
 
     fn visit(&self, dir: Ino, visit: &mut Visit<'_>) -> Result<()> {

@@ -4,6 +4,7 @@
 use std::ptr::{self, NonNull};
 
 use goldleaf_block::BLOCK_SIZE;
+use goldleaf_ext4::Seed;
 
 use super::{Geometry, Volume};
 use crate::error::{ComposeError, Result};
@@ -21,11 +22,13 @@ const INODE_SIZE: usize = 0x58;
 const FEATURE_COMPAT: usize = 0x5C;
 const FEATURE_INCOMPAT: usize = 0x60;
 pub(super) const FEATURE_RO_COMPAT: usize = 0x64;
+const UUID: usize = 0x68;
 const LAST_ORPHAN: usize = 0xE8;
 const HASH_SEED: usize = 0xEC;
 const DEF_HASH_VERSION: usize = 0xFC;
 const WANT_EXTRA_ISIZE: usize = 0x15E;
 const FLAGS: usize = 0x160;
+const CHECKSUM_SEED: usize = 0x270;
 
 const STATE_VALID: u16 = 1;
 const STATE_ERROR: u16 = 2;
@@ -40,8 +43,10 @@ const COMPAT_ALLOWED: u32 = 0x1 | 0x4 | 0x8 | 0x10 | COMPAT_DIR_INDEX | 0x200 | 
 const INCOMPAT_FILETYPE: u32 = 0x2;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_EXTENTS: u32 = 0x40;
+const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 /// filetype, meta_bg, extents, 64bit, flex_bg, metadata_csum_seed, large_dir.
-const INCOMPAT_ALLOWED: u32 = INCOMPAT_FILETYPE | 0x10 | INCOMPAT_EXTENTS | 0x80 | 0x200 | 0x6000;
+const INCOMPAT_ALLOWED: u32 =
+    INCOMPAT_FILETYPE | 0x10 | INCOMPAT_EXTENTS | 0x80 | 0x200 | INCOMPAT_CSUM_SEED | 0x4000;
 pub(super) const RO_LARGE_FILE: u32 = 0x2;
 const RO_GDT_CSUM: u32 = 0x10;
 const RO_DIR_NLINK: u32 = 0x20;
@@ -81,7 +86,7 @@ pub(super) fn geometry(fs: NonNull<Filsys>) -> Geometry {
         inodes: u32_at(fs, INODES_COUNT),
         inodes_per_group: u32_at(fs, INODES_PER_GROUP),
         groups,
-        has_checksums: ro & RO_METADATA_CSUM != 0,
+        seed: (ro & RO_METADATA_CSUM != 0).then(|| seed(fs)),
         has_group_checksums: ro & (RO_METADATA_CSUM | RO_GDT_CSUM) != 0,
         has_dir_index: u32_at(fs, FEATURE_COMPAT) & COMPAT_DIR_INDEX != 0,
         has_dir_nlink: ro & RO_DIR_NLINK != 0,
@@ -89,6 +94,17 @@ pub(super) fn geometry(fs: NonNull<Filsys>) -> Geometry {
         hash_seed: std::array::from_fn(|index| u32_at(fs, HASH_SEED + 4 * index)),
         unsigned_hash: u32_at(fs, FLAGS) & FLAGS_UNSIGNED_HASH != 0,
     }
+}
+
+fn seed(fs: NonNull<Filsys>) -> Seed {
+    if u32_at(fs, FEATURE_INCOMPAT) & INCOMPAT_CSUM_SEED != 0 {
+        return Seed(u32_at(fs, CHECKSUM_SEED));
+    }
+    let mut uuid = [0; 16];
+    for (index, word) in uuid.chunks_exact_mut(4).enumerate() {
+        word.copy_from_slice(&u32_at(fs, UUID + 4 * index).to_le_bytes());
+    }
+    Seed::of_volume(&uuid)
 }
 
 /// Inodes that are free now.

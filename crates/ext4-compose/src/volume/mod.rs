@@ -8,20 +8,21 @@
 mod alloc;
 mod directory;
 mod gate;
+mod inode;
 mod xattr;
 
-use std::ffi::{CStr, c_int};
+use std::ffi::CStr;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange};
+use goldleaf_ext4::Seed;
 use goldleaf_tree::Timestamp;
 
 pub(crate) use alloc::{Area, Piece};
 
 use crate::error::{ComposeError, Result};
 use crate::ffi::{self, ErrCode, Filsys};
-use crate::inode::RawInode;
 use crate::io::{Channel, MANAGER};
 use crate::overlay::{Block, Overlay};
 
@@ -42,7 +43,8 @@ pub(crate) struct Geometry {
     pub inodes: u32,
     pub inodes_per_group: u32,
     pub groups: u32,
-    pub has_checksums: bool,
+    /// Of the checksums of metadata, if the volume has them.
+    pub seed: Option<Seed>,
     pub has_group_checksums: bool,
     pub has_dir_index: bool,
     pub has_dir_nlink: bool,
@@ -158,47 +160,9 @@ impl Volume {
         Ok(())
     }
 
-    /// Reads an inode.
-    pub(crate) fn read_inode(&self, ino: Ino) -> Result<RawInode> {
-        if ino.0 == 0 || ino.0 > self.geometry.inodes {
-            return Err(ComposeError::Refused(format!("an entry names inode {}", ino.0)));
-        }
-        let mut inode = RawInode::new(self.geometry.inode_size);
-        let bytes = inode.bytes_mut();
-        // SAFETY: the buffer has the length that is given.
-        let code = unsafe {
-            let (buf, len) = (bytes.as_mut_ptr().cast(), bytes.len() as c_int);
-            ffi::ext2fs_read_inode_full(self.fs.as_ptr(), ino.0, buf, len)
-        };
-        self.check(code, "reading an inode")?;
-        Ok(inode)
-    }
-
-    /// Writes an inode.
-    pub(crate) fn write_inode(&mut self, ino: Ino, inode: &mut RawInode) -> Result<()> {
-        let bytes = inode.bytes_mut();
-        // SAFETY: the buffer has the length that is given.
-        let code = unsafe {
-            let (buf, len) = (bytes.as_mut_ptr().cast(), bytes.len() as c_int);
-            ffi::ext2fs_write_inode_full(self.fs.as_ptr(), ino.0, buf, len)
-        };
-        self.check(code, "writing an inode")
-    }
-
     /// Writes one block of metadata, or of content that has no other home.
     pub(crate) fn write_block(&mut self, block: u64, data: &Block) -> Result<()> {
         self.channel.overlay.borrow_mut().write(block * BLOCK_SIZE, data)
-    }
-
-    /// Sets the checksum of a block of an extent tree. The inode must be on the volume already,
-    /// because its generation is in the sum.
-    pub(crate) fn sum_extent_block(&self, ino: Ino, block: &mut Block) -> Result<()> {
-        // SAFETY: the block is a whole one with a header that says so.
-        let code = unsafe {
-            let header = block.as_mut_ptr().cast();
-            ffi::ext2fs_extent_block_csum_set(self.fs.as_ptr(), ino.0, header)
-        };
-        self.check(code, "summing an extent block")
     }
 
     /// Declares that the volume has files of 2 GiB or more.
