@@ -27,7 +27,7 @@ check:
 test: test-unit test-e2e
 
 test-unit:
-	$(CARGO) test --workspace --exclude goldleaf-e2e
+	$(CARGO) test --workspace --exclude goldleaf-e2e --exclude goldleaf-proof
 
 # Real guests. The release build, because emulated guests are slow enough by themselves.
 test-e2e:

@@ -7,9 +7,9 @@ use goldleaf_block::BLOCK_SIZE;
 use goldleaf_player::desktop::{Desktop, compose};
 
 use crate::ground::{FULL, Ground, PLAIN, Quiet, fill};
-use crate::table::{Bar, Row, Table};
 use crate::timing::{Took, medians, time};
 use crate::{Result, Size, disks};
+use goldleaf_figures::{Bar, Row, Table};
 
 const PEER: &str = "cp -a into a mounted image";
 

@@ -13,9 +13,9 @@ use goldleaf_worker::protocol::HarvestMode;
 
 use crate::disks::{Changes, DISK_LEN, START};
 use crate::ground::{Before, Ground, PLAIN, Quiet, USED, work};
-use crate::table::{Bar, Row, Table};
 use crate::timing::{Took, medians, time};
 use crate::{Result, Size};
+use goldleaf_figures::{Bar, Row, Table};
 
 const PEER: &str = "comparing both trees";
 

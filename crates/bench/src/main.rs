@@ -4,7 +4,7 @@
 //!   main ── "worker", "memory"? ──▶ a jailed worker, or a process of the player's part alone
 //!     └──▶ disks, ground      the image, the desktops, and what a guest's kernel does to a disk
 //!     └──▶ composing, harvesting, serving, memory      one module a group of figures
-//!              └──▶ table     medians, bars, bench/latest.json
+//!              └──▶ figures   medians, bars, bench/latest.json
 //! ```
 //! Ours and the peer take turns, five runs each, and the median counts: a machine that is busy is
 //! busy for both. `--quick` makes everything smaller; its figures are for trying out, and are not
@@ -19,13 +19,12 @@ mod ground;
 mod harvesting;
 mod memory;
 mod serving;
-mod table;
 mod timing;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use table::Table;
+use goldleaf_figures::Table;
 
 /// The product's.
 #[global_allocator]
@@ -121,7 +120,7 @@ fn bench(args: &[OsString]) -> Result<ExitCode> {
     }
     table.print();
     if !quick && only.is_empty() {
-        table.write()?;
+        table.write("latest.json")?;
     }
     Ok(if table.all_met() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }

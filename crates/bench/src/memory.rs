@@ -10,8 +10,8 @@ use goldleaf_player::desktop::{Desktop, Live, Stack, compose};
 use serde::{Deserialize, Serialize};
 
 use crate::ground::{Dice, FULL, Ground, Quiet, open_home};
-use crate::table::{Bar, Row, Table};
 use crate::{Result, Size, harvesting};
+use goldleaf_figures::{Bar, Row, Table};
 
 /// Writes between two flushes: a guest's flusher comes every few seconds.
 const WRITES_PER_FLUSH: u64 = 8192;

@@ -18,9 +18,9 @@ use goldleaf_nbd::{Export, Options, Server};
 use serde_json::Value;
 
 use crate::ground::Dice;
-use crate::table::{Bar, Row, Table};
 use crate::timing::median;
 use crate::{Result, Size, disks};
+use goldleaf_figures::{Bar, Row, Table};
 
 /// Length of the base, in bytes: it fits into the page cache, so that the servers are compared and
 /// not the machine's disk.

@@ -27,6 +27,8 @@ pub use partition::{
     Guid, Partition, PartitionError, PartitionNumber, PartitionTable, PartitionView, TableKind,
     TypeId, grown_gpt, grown_mbr, grown_table, read_partitions,
 };
+#[cfg(feature = "proof")]
+pub use session::use_little_limits;
 pub use session::{Recovery, SessionDevice, SessionId, Snapshot, Usage};
 pub use units::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ByteOffset};
 

@@ -27,7 +27,7 @@ pub(crate) fn assemble(
         }
         push(&mut extents, at, end - at, Target::Zero);
     }
-    extents.sort_unstable_by_key(|extent| extent.range.start);
+    extents.sort_by_key(|extent| extent.range.start);
     join(extents)
 }
 

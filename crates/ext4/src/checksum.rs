@@ -43,7 +43,7 @@ impl Seed {
 }
 
 /// The sum of an inode as it lies in its table, without what stands in the places of the sum;
-/// `volume` is the volume's seed, `extra` the size of the inode's fields behind the first 128 bytes.
+/// `volume` is the volume's seed, `extra` the size of the fields behind the first 128 bytes.
 /// 16 bits of it count where the field for the rest is [not there](inode_sum_is_wide).
 pub fn inode_sum(volume: Seed, ino: InodeNo, raw: &[u8], extra: usize) -> u32 {
     let generation = raw.get(0x64..0x68).and_then(|bytes| bytes.try_into().ok());

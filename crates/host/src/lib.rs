@@ -8,6 +8,7 @@
 //! The contracts are those of POSIX with the comfort taken out: a write is durable only after
 //! [`File::sync_data`], a new, removed or renamed name only after [`Dir::sync`].
 
+mod bugs;
 mod progress;
 mod real;
 #[cfg(any(test, feature = "sim"))]
@@ -19,6 +20,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "bugs")]
+pub use bugs::plant;
+pub use bugs::planted;
 pub use progress::{Progress, Silent};
 pub use real::{RealClock, RealDir, RealEntropy, file_from_fd};
 

@@ -6,9 +6,10 @@
 use std::io;
 use std::sync::Arc;
 
-use goldleaf_host::Dir;
+use goldleaf_host::{Dir, planted};
 
-use super::format::{Change, ENTRIES_MAX, ENTRY_LEN, Entry, Header, encode_header};
+use super::format::{Change, ENTRY_LEN, Entry, Header, encode_header};
+use super::limits::limits;
 use super::log::Log;
 use super::records::Chain;
 use super::recover::read_header;
@@ -19,13 +20,11 @@ use crate::units::BlockCount;
 
 /// The name of an index that is being written.
 pub(super) const INDEX_NEW: &str = "index.new";
-/// An index smaller than this is never worth it, in bytes.
-const FLOOR: u64 = if cfg!(test) { 32 << 10 } else { 1 << 20 };
 
 /// Whether so little of the index counts that a new one should be written.
 pub(super) fn is_due(log: &Log) -> bool {
     let needed = (log.live * ENTRY_LEN as u64).max(log.compacted);
-    log.chain.end > 4 * needed + FLOOR
+    log.chain.end > 4 * needed + limits().compaction_floor
 }
 
 /// Writes the new index and takes it. The caller has closed and synced the generation and keeps
@@ -44,8 +43,10 @@ pub(super) fn compact(dir: &dyn Dir, core: &Core, log: &mut Log) -> Result<(), B
             };
         }
     };
+    let sync_names =
+        || if planted("a new index's name is not synced") { Ok(()) } else { dir.sync() };
     dir.rename(INDEX_NEW, INDEX)
-        .and_then(|()| dir.sync())
+        .and_then(|()| sync_names())
         .map_err(|error| core.poison("replacing the index", &error))?;
     log.take_chain(chain);
     Ok(())
@@ -67,7 +68,7 @@ fn write_new(
     let mut batch = Vec::new();
     let mut put = |entry: Entry, chain: &mut Chain| -> Result<(), BlockError> {
         batch.push(entry);
-        if batch.len() == ENTRIES_MAX {
+        if batch.len() == limits().entries {
             chain.append(durable, &std::mem::take(&mut batch)).map_err(wrap)?;
         }
         Ok(())
@@ -78,7 +79,9 @@ fn write_new(
     header.durable = chain.last;
     chain.claimed = chain.last;
     file.write_all_at(&encode_header(&header).0, 0).map_err(wrap)?;
-    file.sync_data().map_err(wrap)?;
+    if !planted("a new index takes the old one's name before it is synced") {
+        file.sync_data().map_err(wrap)?;
+    }
     Ok(chain)
 }
 
@@ -93,7 +96,8 @@ fn copy_data(
     while let Some(record) = chain.next(log.chain.end)? {
         for entry in record.entries {
             if let Change::Data { slot, .. } = entry.change
-                && table.get(entry.block) == State::Slot(slot)
+                && (table.get(entry.block) == State::Slot(slot)
+                    || planted("a new index keeps what was overtaken"))
             {
                 put(entry)?;
             }
@@ -113,10 +117,11 @@ fn list_zeroes(
     table: &BlockTable,
     mut put: impl FnMut(Entry) -> Result<(), BlockError>,
 ) -> Result<(), BlockError> {
-    for run in table.present().filter(|run| run.state == State::Zero) {
+    let zeroes = table.present().filter(|run| run.state == State::Zero);
+    for run in zeroes.filter(|_| !planted("a new index forgets what was trimmed")) {
         let mut done = 0;
         while done < run.count.0 {
-            let count = BlockCount((run.count.0 - done).min(ENTRIES_MAX as u64));
+            let count = BlockCount((run.count.0 - done).min(limits().entries as u64));
             put(Entry::plain(run.start.plus(BlockCount(done)), Change::Zero { count }))?;
             done += count.0;
         }
@@ -126,6 +131,9 @@ fn list_zeroes(
 
 /// Removes what a crash during a compaction left behind.
 pub(super) fn remove_leftover(dir: &dyn Dir) -> io::Result<()> {
+    if planted("what a compaction left behind stays") {
+        return Ok(());
+    }
     match dir.remove(INDEX_NEW) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -23,6 +23,8 @@
 //! Within a record entries apply in order. What makes a record part of the log is in
 //! [`recover`](super::recover).
 
+use goldleaf_host::planted;
+
 use crate::units::{BLOCK_SIZE, BlockCount, BlockNo, ByteLen};
 use crate::{BlockError, SessionId};
 
@@ -39,7 +41,7 @@ const RECORD_HEADER_LEN: usize = 64;
 /// Length of an entry, in bytes.
 pub(super) const ENTRY_LEN: usize = 64;
 /// Most entries of one record: bounds the memory of a commit and of recovery (4 MiB).
-pub(super) const ENTRIES_MAX: usize = if cfg!(test) { 16 } else { 65_536 };
+pub(super) const ENTRIES_MAX: usize = 65_536;
 const HEADER_CRC_AT: usize = 12;
 const RECORD_CRC_AT: usize = 36;
 const KIND_DATA: u32 = 1;
@@ -155,7 +157,7 @@ pub(super) fn decode_header(bytes: &[u8; HEADER_LEN]) -> Result<(Header, u32), B
         return Err(corrupt("magic", &HEADER_MAGIC, &magic));
     }
     let (found, expected) = (u32_at(bytes, HEADER_CRC_AT), checksum(bytes, HEADER_CRC_AT));
-    if found != expected {
+    if found != expected && !planted("a header's checksum is not looked at") {
         return Err(corrupt("checksum", &expected, &found));
     }
     let version = u32_at(bytes, 8);
@@ -212,7 +214,9 @@ pub(super) fn decode_record_header(bytes: &[u8; HEADER_LEN]) -> Option<RecordHea
 /// Reads the entries of a whole record of [`record_len`] bytes; `None` when its checksum is wrong
 /// or an entry is of no known kind.
 pub(super) fn decode_entries(bytes: &[u8], header: &RecordHeader) -> Option<Vec<Entry>> {
-    if checksum(bytes, RECORD_CRC_AT) != header.crc {
+    if checksum(bytes, RECORD_CRC_AT) != header.crc
+        && !planted("a record's checksum is not looked at")
+    {
         return None;
     }
     let end = RECORD_HEADER_LEN + header.entries as usize * ENTRY_LEN;

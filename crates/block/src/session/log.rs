@@ -5,17 +5,17 @@
 //! in its slot. Closing a generation (writing its record) makes its slots immutable.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind::StorageFull;
+
+use goldleaf_host::planted;
 
 use super::Core;
-use super::format::{Change, ENTRIES_MAX, Entry, Sequence, Slot, record_len};
+use super::format::{Change, Entry, Sequence, Slot, record_len};
+use super::limits::limits;
 use super::records::Chain;
 use super::table::{LAST_SLOT, State};
 use crate::BlockError;
 use crate::units::{BLOCK_SIZE, BlockCount, BlockNo};
-
-/// How far ahead of its end the index is filled with zeroes, in bytes: a record then lands on
-/// blocks that the host's file system already has, and syncing it needs no journal commit there.
-const PREPARE: u64 = if cfg!(test) { 8 << 10 } else { 256 << 10 };
 
 /// Slots that die with a record, and the record.
 pub(super) struct Killed {
@@ -86,7 +86,7 @@ impl Log {
         let mut done = 0;
         while done < crcs.len() {
             let block = start.plus(BlockCount(done as u64));
-            let rest = (crcs.len() - done).min(ENTRIES_MAX);
+            let rest = (crcs.len() - done).min(limits().entries);
             let open = self.open_run(core, block, rest);
             let count = open.map_or_else(|| self.closed_run(core, block, rest), |(_, count)| count);
             let bytes = &data[done * BLOCK_SIZE as usize..(done + count) * BLOCK_SIZE as usize];
@@ -122,6 +122,11 @@ impl Log {
     fn open_slot(&self, core: &Core, block: BlockNo) -> Option<Slot> {
         match core.table.get(block) {
             State::Slot(slot) if slot.0 >= self.first => Some(slot),
+            State::Slot(slot)
+                if slot.0 > 0 && planted("a slot that a record names is overwritten") =>
+            {
+                Some(slot)
+            }
             _ => None,
         }
     }
@@ -135,8 +140,16 @@ impl Log {
         crcs: &[u32],
     ) -> Result<(), BlockError> {
         core.note_change();
-        core.write_data(slot, data).map_err(|error| core.poison("writing to the log", &error))?;
-        let at = (slot.0 - self.first) as usize;
+        core.write_data(slot, data).map_err(|error| match error.kind() {
+            StorageFull if planted("an overwrite that failed may be tried again") => {
+                core.append_error("writing to the log", &error)
+            }
+            _ => core.poison("writing to the log", &error),
+        })?;
+        if planted("an overwritten block keeps its old checksum") {
+            return Ok(());
+        }
+        let at = slot.0.saturating_sub(self.first) as usize;
         for (written, crc) in self.generation.written[at..].iter_mut().zip(crcs) {
             written.crc = *crc;
         }
@@ -158,6 +171,9 @@ impl Log {
         }
         core.note_change();
         if let Err(error) = core.write_data(first, data) {
+            if planted("a write to a full disk counts as done") {
+                return Ok(());
+            }
             self.abandon(first, crcs);
             return Err(core.append_error("writing to the log", &error));
         }
@@ -182,6 +198,9 @@ impl Log {
     /// Notes that the content of `before` is no longer asked for.
     fn bury(&mut self, before: State) {
         let State::Slot(slot) = before else { return };
+        if planted("dead slots are forgotten") {
+            return;
+        }
         self.live -= 1;
         self.generation.dead.push(slot);
         if let Some(written) = slot
@@ -189,7 +208,9 @@ impl Log {
             .checked_sub(self.first)
             .and_then(|at| self.generation.written.get_mut(at as usize))
         {
-            written.block = None;
+            if !planted("a block that was trimmed comes back") {
+                written.block = None;
+            }
         }
     }
 
@@ -206,7 +227,7 @@ impl Log {
         let mut block = start;
         while block < end {
             let rest = end.0 - block.0;
-            let run = core.table.run_at(block, BlockCount(rest.min(ENTRIES_MAX as u64)));
+            let run = core.table.run_at(block, BlockCount(rest.min(limits().entries as u64)));
             let already = match run.state {
                 State::Zero => true,
                 State::Absent => base_is_zero,
@@ -222,14 +243,16 @@ impl Log {
     }
 
     fn zero_run(&mut self, core: &Core, start: BlockNo, count: BlockCount) {
-        core.note_change();
+        if !planted("a trim is not a change to flush") {
+            core.note_change();
+        }
         for i in 0..count.0 {
             let before = core.table.replace(start.plus(BlockCount(i)), State::Zero);
             self.bury(before);
         }
         match self.generation.zeroed.last_mut() {
             Some((last, len))
-                if last.plus(*len) == start && len.0 + count.0 <= ENTRIES_MAX as u64 =>
+                if last.plus(*len) == start && len.0 + count.0 <= limits().entries as u64 =>
             {
                 len.0 += count.0;
             }
@@ -244,7 +267,7 @@ impl Log {
 
     /// Bounds the memory of a guest that never flushes.
     fn close_if_full(&mut self, core: &Core) -> Result<(), BlockError> {
-        if self.generation.written.len() + self.generation.zeroed.len() >= ENTRIES_MAX {
+        if self.generation.written.len() + self.generation.zeroed.len() >= limits().entries {
             self.close(core)?;
         }
         Ok(())
@@ -254,12 +277,16 @@ impl Log {
     /// fails the call and loses nothing; any other failure stops the device.
     pub(super) fn close(&mut self, core: &Core) -> Result<(), BlockError> {
         let entries = self.generation.entries(self.first);
-        let needed: usize = entries.chunks(ENTRIES_MAX).map(|part| record_len(part.len())).sum();
+        let needed: usize =
+            entries.chunks(limits().entries).map(|part| record_len(part.len())).sum();
         self.prepare(core, needed as u64)?;
-        for part in entries.chunks(ENTRIES_MAX) {
+        for part in entries.chunks(limits().entries) {
             self.append_record(core, part)?;
         }
         self.first = self.next_slot().0;
+        if planted("slots are used twice") && self.first > 8 {
+            self.first -= 1;
+        }
         let slots = std::mem::take(&mut self.generation).dead;
         if !slots.is_empty() {
             self.killed.push_back(Killed { sequence: self.chain.last, slots });
@@ -274,9 +301,11 @@ impl Log {
     }
 
     fn append_record(&mut self, core: &Core, part: &[Entry]) -> Result<(), BlockError> {
-        self.chain
-            .append(core.durable(), part)
-            .map_err(|error| core.poison("writing the index", &error))
+        let mut durable = core.durable();
+        if planted("a record calls itself durable") {
+            durable = self.chain.last.next();
+        }
+        self.chain.append(durable, part).map_err(|error| core.poison("writing the index", &error))
     }
 
     /// Makes sure that the next `needed` bytes of the index have room on the disk.
@@ -285,7 +314,7 @@ impl Log {
             return Ok(());
         }
         let start = self.prepared.max(self.chain.end);
-        let end = self.chain.end + needed + PREPARE;
+        let end = self.chain.end + needed + limits().prepare;
         self.chain
             .file
             .write_all_at(&vec![0; (end - start) as usize], start)
@@ -305,6 +334,9 @@ impl Generation {
             let slot = Slot(first + i as u32);
             Some(Entry::plain(written.block?, Change::Data { slot, crc: written.crc }))
         });
+        if planted("a record has its zeroes last") {
+            return written.chain(zeroed).collect();
+        }
         zeroed.chain(written).collect()
     }
 }

@@ -20,6 +20,7 @@
 
 mod compact;
 mod format;
+mod limits;
 mod log;
 mod records;
 mod recover;
@@ -32,31 +33,26 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use goldleaf_host::{Dir, File};
+use goldleaf_host::{Dir, File, planted};
 
+#[cfg(feature = "proof")]
+pub use limits::use_little_limits;
 pub use recover::Recovery;
 
 use crate::file::check_range;
 use crate::units::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ByteOffset};
 use crate::{BlockError, MapExtent, RangeKind, ReadBlocks, SourceIndex, Target, WriteBlocks};
 use format::{Epoch, Header, Sequence, Slot};
+use limits::limits;
 use log::Log;
 use records::Chain;
-use space::{Limits, Space};
+use space::Space;
 use table::{BlockTable, State};
 
 /// The file of contents.
 const DATA: &str = "data";
 /// The file of records.
 const INDEX: &str = "index";
-/// Dead slots of one flush that are worth another sync to be given back at once: 16 MiB.
-/// Little in the unit tests, like the other limits, so that small workloads meet them all.
-const MANY_DEAD: usize = if cfg!(test) { 8 } else { 4096 };
-const LIMITS: Limits = if cfg!(test) {
-    Limits { look_at: 2, long: 2, slack: 4, sweep_runs: 3 }
-} else {
-    Limits::USUAL
-};
 
 const BLOCK: usize = BLOCK_SIZE as usize;
 
@@ -156,7 +152,7 @@ impl SessionDevice {
             .map_err(|error| BlockError::io("creating a session", &error))?;
         let table = BlockTable::new(header.device_len.blocks());
         let log = Log::new(Chain::start(index, &header), Slot(0), 0);
-        Ok(Self::assemble(dir, Core::new(data, base, table), log, Space::new(LIMITS)))
+        Ok(Self::assemble(dir, Core::new(data, base, table), log, Space::new(limits().space)))
     }
 
     /// Goes on with a session after any end of it. Refuses files that stand on another base.
@@ -271,18 +267,23 @@ impl SessionDevice {
     fn give_back(&self, synced: &mut Synced) -> Result<(), BlockError> {
         let mut log = self.lock_log()?;
         let waiting: usize = log.killed.iter().map(|killed| killed.slots.len()).sum();
-        if waiting >= MANY_DEAD {
+        if waiting >= limits().many_dead {
             let durable = self.core.durable();
             log.claim(&self.core)?;
             log.chain.file.sync_data().map_err(|e| self.core.poison("syncing the index", &e))?;
             synced.claimed = durable;
         }
-        while log.killed.front().is_some_and(|killed| killed.sequence <= synced.claimed) {
+        let mut freed = synced.claimed;
+        if planted("space is given back before a durable record says that it is free") {
+            freed = log.chain.last;
+        }
+        while log.killed.front().is_some_and(|killed| killed.sequence <= freed) {
             synced.space.add(log.killed.pop_front().into_iter().flat_map(|killed| killed.slots));
         }
         let live = log.live;
         drop(log);
-        if self.core.holds.load(Ordering::Acquire) == 0 {
+        let held = self.core.holds.load(Ordering::Acquire) > 0;
+        if !held || planted("space that a snapshot refers to is given back") {
             self.core.punch(&synced.space.take(live));
         }
         Ok(())
@@ -296,7 +297,9 @@ impl SessionDevice {
         }
         let changes = self.core.changes.load(Ordering::Acquire);
         log.close(&self.core)?;
-        self.core.sync(log.chain.file.as_ref(), log.chain.last)?;
+        if !planted("a compaction calls durable what was not synced") {
+            self.core.sync(log.chain.file.as_ref(), log.chain.last)?;
+        }
         compact::compact(self.dir.as_ref(), &self.core, &mut log)?;
         self.core.durable.store(log.chain.last.0, Ordering::Release);
         synced.changes = changes;
@@ -309,7 +312,9 @@ impl SessionDevice {
         let start = at.block().offset();
         let there = (self.core.len.0 - start.0).min(BLOCK_SIZE) as usize;
         let mut block = [0; BLOCK];
-        self.read_at(start, &mut block[..there])?;
+        if !planted("writing part of a block forgets the rest") {
+            self.read_at(start, &mut block[..there])?;
+        }
         let within = (at.0 - start.0) as usize;
         block[within..within + data.len()].copy_from_slice(data);
         log.write(&self.core, at.block(), &block, &[crc32c::crc32c(&block)])
@@ -331,6 +336,7 @@ impl SessionDevice {
             let whole = if len == limit { len.blocks().0 } else { len.0 / BLOCK_SIZE };
             let (count, is_zero) = match kind {
                 RangeKind::Zero if whole > 0 => (whole, true),
+                _ if planted("a trim leaves what the base has") => (len.blocks().0, true),
                 _ => (len.blocks().0, false),
             };
             log.zero(&self.core, block, BlockCount(count), is_zero)?;
@@ -429,7 +435,7 @@ impl WriteBlocks for SessionDevice {
         let wanted = self.core.changes.load(Ordering::Acquire);
         let mut synced = self.lock_synced()?;
         self.core.check()?;
-        if synced.changes >= wanted {
+        if synced.changes >= wanted || planted("a flush returns before it is done") {
             return Ok(());
         }
         self.sync_all(&mut synced)?;
@@ -464,7 +470,8 @@ impl Core {
 
     /// Stops the device for writes, and says why this once.
     fn poison(&self, what: &'static str, error: &io::Error) -> BlockError {
-        self.poisoned.store(true, Ordering::Release);
+        let goes_on = planted("the log goes on after a failed sync");
+        self.poisoned.store(!goes_on, Ordering::Release);
         BlockError::io(what, error)
     }
 
@@ -487,16 +494,21 @@ impl Core {
     }
 
     fn write_data(&self, slot: Slot, data: &[u8]) -> io::Result<()> {
-        self.data_changed.store(true, Ordering::Release);
+        if !planted("the data counts as synced although it was written to again") {
+            self.data_changed.store(true, Ordering::Release);
+        }
         self.data.write_all_at(data, slot.offset())
     }
 
     /// Syncs both files; records up to `last` are durable then.
     fn sync(&self, index: &dyn File, last: Sequence) -> Result<(), BlockError> {
-        if self.data_changed.swap(false, Ordering::AcqRel) {
+        let data_changed = self.data_changed.swap(false, Ordering::AcqRel);
+        if data_changed && !planted("a flush does not sync the data") {
             self.data.sync_data().map_err(|error| self.poison("syncing the data", &error))?;
         }
-        index.sync_data().map_err(|error| self.poison("syncing the index", &error))?;
+        if !planted("a flush does not sync the index") {
+            index.sync_data().map_err(|error| self.poison("syncing the index", &error))?;
+        }
         self.durable.store(last.0, Ordering::Release);
         Ok(())
     }
@@ -509,7 +521,10 @@ impl Core {
         }
         drop(self.readers.write().unwrap_or_else(PoisonError::into_inner));
         for run in runs {
-            let len = u64::from(run.count) * BLOCK_SIZE;
+            let mut len = u64::from(run.count) * BLOCK_SIZE;
+            if planted("a hole is punched a block too long") {
+                len += BLOCK_SIZE;
+            }
             if self.data.punch_hole(run.start.offset(), len).is_err() {
                 // Space is lost until the session ends, content is not.
                 self.punch_failures.fetch_add(1, Ordering::Relaxed);
@@ -557,7 +572,8 @@ impl Core {
     /// is short.
     fn whole_blocks(&self, at: ByteOffset, len: ByteLen) -> Option<BlockRange> {
         let end = at.plus(len);
-        let end = if end.0 == self.len.0 { self.len.blocks().0 } else { end.block().0 };
+        let at_end = end.0 == self.len.0 || planted("a trim takes its last block as a whole");
+        let end = if at_end { end.0.div_ceil(BLOCK_SIZE) } else { end.block().0 };
         let start = at.0.div_ceil(BLOCK_SIZE);
         (start < end).then(|| BlockRange::new(BlockNo(start), BlockCount(end - start)))
     }
@@ -575,12 +591,15 @@ fn create_files(dir: &dyn Dir, header: &Header) -> io::Result<(Arc<dyn File>, Ar
     index.write_all_at(&format::encode_header(header).0, 0)?;
     index.sync_data()?;
     data.sync_data()?;
-    dir.sync()?;
+    if !planted("a new log's names are not synced") {
+        dir.sync()?;
+    }
     Ok((data, index))
 }
 
 fn check_base(header: &Header, len: ByteLen, digest: &[u8; 32]) -> Result<(), BlockError> {
-    if header.base_digest == *digest && header.device_len == len {
+    let fits = header.base_digest == *digest && header.device_len == len;
+    if fits || planted("a log is opened on another base") {
         return Ok(());
     }
     let describe = |digest: &[u8; 32], len| {
@@ -602,7 +621,7 @@ fn dead_space(table: &BlockTable, next_slot: Slot) -> Space {
             live[slot.0 as usize..][..run.count.0 as usize].fill(true);
         }
     }
-    let mut space = Space::new(LIMITS);
+    let mut space = Space::new(limits().space);
     space.add((0..next_slot.0).filter(|&slot| !live[slot as usize]).map(Slot));
     space
 }
@@ -613,7 +632,11 @@ fn begin_epoch(core: &Core, log: &mut Log, next_slot: Slot) -> Result<(), BlockE
     core.data
         .set_len(next_slot.offset())
         .map_err(|error| BlockError::io("cutting the session's data", &error))?;
-    core.sync(log.chain.file.as_ref(), log.chain.last)?;
+    if !planted("what was recovered is called durable without a sync") {
+        core.sync(log.chain.file.as_ref(), log.chain.last)?;
+    } else {
+        core.durable.store(log.chain.last.0, Ordering::Release);
+    }
     log.chain.epoch = log.chain.epoch.next();
     log.claim(core)?;
     core.sync(log.chain.file.as_ref(), log.chain.last)

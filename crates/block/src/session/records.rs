@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use goldleaf_host::File;
+use goldleaf_host::{File, planted};
 
 use super::format::{
     Entry, Epoch, HEADER_LEN, Header, RecordHeader, Sequence, decode_entries, decode_record_header,
@@ -74,8 +74,8 @@ impl Chain {
         let opens = header.epoch == self.epoch.next() && header.entries == 0;
         let follows = header.id == self.id
             && header.sequence == self.last.next()
-            && header.previous_crc == self.last_crc
-            && (header.epoch == self.epoch || opens);
+            && (header.previous_crc == self.last_crc && (header.epoch == self.epoch || opens)
+                || planted("records of an earlier life are taken for new ones"));
         if !follows {
             return Ok(None);
         }

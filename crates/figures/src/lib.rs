@@ -1,20 +1,23 @@
-//! The figures: printed for people, written for machines.
+//! Figures that prove something: printed for people, written for machines into `bench/`.
+#![forbid(unsafe_code)]
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use crate::Result;
+use serde::{Deserialize, Serialize};
 
 /// One figure beside the peer's, as in `bench/latest.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// What was measured.
     pub name: String,
     /// Ours, the median.
     pub value: f64,
     /// Of both values.
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     /// Who did the same.
     pub peer: Option<String>,
     /// Theirs, the median.
@@ -32,6 +35,8 @@ pub enum Bar {
     AtMost(f64),
     /// At most this value, and the peer's at least so many times it.
     AtMostAndPeer(f64, f64),
+    /// At least this value.
+    AtLeast(f64),
     /// At least so many times the peer's value.
     Ratio(f64),
 }
@@ -39,7 +44,7 @@ pub enum Bar {
 impl Row {
     /// A figure without a peer.
     pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        let name = name.into();
+        let (name, unit) = (name.into(), unit.into());
         Self { name, value, unit, peer: None, peer_value: None, ratio: None, bar: None }
     }
 
@@ -61,6 +66,7 @@ impl Row {
             Bar::AtMostAndPeer(most, times) => {
                 self.value <= most && self.peer_value.is_some_and(|peer| peer >= self.value * times)
             }
+            Bar::AtLeast(least) => self.value >= least,
             Bar::Ratio(least) => self.ratio.is_some_and(|ratio| ratio >= least),
         })
     }
@@ -70,6 +76,7 @@ impl Row {
             None => String::new(),
             Some(Bar::AtMost(most)) => format!("<= {most}"),
             Some(Bar::AtMostAndPeer(most, times)) => format!("<= {most}, peer {times}x"),
+            Some(Bar::AtLeast(least)) => format!(">= {least}"),
             Some(Bar::Ratio(least)) => format!("ratio >= {least}"),
         }
     }
@@ -114,19 +121,45 @@ impl Table {
         }
     }
 
-    /// Writes `bench/latest.json` of the source tree.
-    pub fn write(&self) -> Result<()> {
-        let path = target()?;
-        std::fs::write(&path, serde_json::to_string_pretty(&self.0)? + "\n")?;
-        eprintln!("written to {}", path.display());
-        Ok(())
+    /// Writes all of it to `bench/NAME` of the source tree.
+    pub fn write(&self, name: &str) -> io::Result<()> {
+        write(name, &self.0)
+    }
+
+    /// Writes it into `bench/NAME` of the source tree, beside the figures of other names there.
+    pub fn write_into(&self, name: &str) -> io::Result<()> {
+        let mut rows: Vec<Row> = match std::fs::read(target(name)?) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        rows.retain(|row| self.0.iter().all(|new| new.name != row.name));
+        rows.extend(self.0.iter().cloned());
+        rows.sort_by(|left, right| left.name.cmp(&right.name));
+        write(name, &rows)
+    }
+
+    /// Adds a line to `bench/NAME` of the source tree: the seed, and name and value of all figures.
+    pub fn add_to_totals(&self, name: &str, seed: u64) -> io::Result<()> {
+        let figures: BTreeMap<&str, f64> =
+            self.0.iter().map(|row| (row.name.as_str(), row.value)).collect();
+        let line = serde_json::json!({ "seed": seed, "figures": figures });
+        let mut file = OpenOptions::new().create(true).append(true).open(target(name)?)?;
+        writeln!(file, "{line}")
     }
 }
 
-fn target() -> Result<PathBuf> {
+fn write(name: &str, rows: &[Row]) -> io::Result<()> {
+    let path = target(name)?;
+    std::fs::write(&path, serde_json::to_string_pretty(rows)? + "\n")?;
+    eprintln!("written to {}", path.display());
+    Ok(())
+}
+
+fn target(name: &str) -> io::Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench");
     std::fs::create_dir_all(&root)?;
-    Ok(root.canonicalize()?.join("latest.json"))
+    Ok(root.canonicalize()?.join(name))
 }
 
 #[cfg(test)]
@@ -140,6 +173,8 @@ mod tests {
         assert_eq!(row(Bar::AtMost(1.9)).met(), Some(false));
         assert_eq!(row(Bar::AtMostAndPeer(2.0, 4.0)).met(), Some(true));
         assert_eq!(row(Bar::AtMostAndPeer(2.0, 4.1)).met(), Some(false));
+        assert_eq!(row(Bar::AtLeast(2.0)).met(), Some(true));
+        assert_eq!(row(Bar::AtLeast(2.1)).met(), Some(false));
         assert_eq!(row(Bar::Ratio(0.25)).met(), Some(true));
         assert_eq!(row(Bar::Ratio(0.26)).met(), Some(false));
         assert_eq!(Row::new("x", 1.0, "s").met(), None);

@@ -1,0 +1,62 @@
+//! The proof of reliability: what the product promises about crashes and hostile input, tried as
+//! often as a budget allows, with counts and seeds in `bench/reliability.json`.
+//!
+//! ```text
+//!   main ──▶ groups, a module each, with the budget
+//!     └──▶ figures: bars, bench/reliability.json, bench/reliability-totals.jsonl
+//! ```
+//! `goldleaf-proof [--long] [--seed=N] [GROUP…]` runs all groups, or those that are named. The
+//! short budget is for every submission; `--long` is for nights, and adds a line to the totals.
+//! Each run takes other seeds where `--seed` does not say which: what failed once is run again
+//! with the seed that the failure names.
+#![forbid(unsafe_code)]
+
+mod budget;
+
+use std::process::ExitCode;
+
+use budget::Budget;
+use goldleaf_figures::Table;
+
+/// The program is an executable: what went wrong is printed, not handled.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// A group of proofs: its name, and what runs it.
+type Group = (&'static str, fn(&Budget, &mut Table) -> Result<()>);
+
+const GROUPS: &[Group] = &[];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<ExitCode> {
+    let (options, names): (Vec<&str>, Vec<&str>) =
+        args.iter().map(String::as_str).partition(|arg| arg.starts_with("--"));
+    let budget = Budget::parse(&options)?;
+    if let Some(unknown) = names.iter().find(|name| GROUPS.iter().all(|group| group.0 != **name)) {
+        let known: Vec<&str> = GROUPS.iter().map(|group| group.0).collect();
+        return Err(format!("no group {unknown}; there are: {}", known.join(", ")).into());
+    }
+    let mut table = Table::default();
+    eprintln!("seed {}", budget.seed);
+    for &(name, run) in GROUPS {
+        if names.is_empty() || names.contains(&name) {
+            eprintln!("{name}");
+            run(&budget, &mut table)?;
+        }
+    }
+    table.print();
+    table.write_into("reliability.json")?;
+    if budget.long {
+        table.add_to_totals("reliability-totals.jsonl", budget.seed)?;
+    }
+    Ok(if table.all_met() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
