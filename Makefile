@@ -3,7 +3,7 @@
 CARGO ?= cargo
 MANDIR ?= target/man
 
-.PHONY: all help check test test-long test-unit test-e2e bench man clean
+.PHONY: all help check test test-long test-unit test-proof test-e2e bench man clean
 
 all:
 	$(CARGO) build --release
@@ -11,8 +11,9 @@ all:
 help:
 	@echo 'make            build the program, optimised'
 	@echo 'make check      what CI runs before the tests: format, lints, the tidy test'
-	@echo 'make test       all tests: test-unit, then test-e2e'
+	@echo 'make test       all tests: test-unit, test-proof, test-e2e'
 	@echo 'make test-unit  everything that needs no guest'
+	@echo 'make test-proof crashes and hostile input by the million; bench/reliability.json'
 	@echo 'make test-e2e   real guests; minutes, and many where there is no KVM'
 	@echo 'make bench      the benchmarks'
 	@echo 'make man        the manual pages, into $(MANDIR)'
@@ -24,10 +25,15 @@ check:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) test -p goldleaf --test tidy
 
-test: test-unit test-e2e
+test: test-unit test-proof test-e2e
 
 test-unit:
 	$(CARGO) test --workspace --exclude goldleaf-e2e --exclude goldleaf-proof
+
+# What the product promises about crashes and hostile input. Needs root, for mounts.
+test-proof:
+	$(CARGO) test --release -p goldleaf-proof
+	$(CARGO) run --release -p goldleaf-proof
 
 # Real guests. The release build, because emulated guests are slow enough by themselves.
 test-e2e:
@@ -36,6 +42,7 @@ test-e2e:
 
 # What takes too long for every submission.
 test-long: test
+	$(CARGO) run --release -p goldleaf-proof -- --long
 	$(CARGO) test --release -p goldleaf-e2e -- --test-threads=1 --nocapture --ignored
 
 bench:

@@ -40,6 +40,9 @@ pub trait File: Send + Sync {
     /// Makes all that was written, and the length, durable. After an error nothing that was
     /// written since the last success may be believed durable, ever (fsync reports a failure once).
     fn sync_data(&self) -> io::Result<()>;
+    /// Lets what is read from now on come from the medium, as far as it was synced: after a failed
+    /// sync the system's cache may hold, and read back, what the medium never got.
+    fn drop_cache(&self) -> io::Result<()>;
     /// Gives the space of a range back; it reads as zeroes afterwards and the length stays.
     /// A storage that cannot do this writes zeroes.
     fn punch_hole(&self, at: u64, len: u64) -> io::Result<()>;

@@ -179,6 +179,10 @@ impl File for RealFile {
         self.0.sync_data()
     }
 
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?)
+    }
+
     fn punch_hole(&self, at: u64, len: u64) -> io::Result<()> {
         if len == 0 {
             return Ok(());

@@ -165,6 +165,7 @@ impl SessionDevice {
         compact::remove_leftover(dir.as_ref()).map_err(wrap)?;
         let index = dir.open_rw(INDEX).map_err(wrap)?;
         let data = dir.open_rw(DATA).map_err(wrap)?;
+        recover::settle(&[&data, &index]).map_err(wrap)?;
         let header = recover::read_header(index.as_ref())?;
         check_base(&header, base.len(), base_digest)?;
         let found = recover::recover(index, data.as_ref(), &header)?;
@@ -297,9 +298,7 @@ impl SessionDevice {
         }
         let changes = self.core.changes.load(Ordering::Acquire);
         log.close(&self.core)?;
-        if !planted("a compaction calls durable what was not synced") {
-            self.core.sync(log.chain.file.as_ref(), log.chain.last)?;
-        }
+        self.core.sync(log.chain.file.as_ref(), log.chain.last)?;
         compact::compact(self.dir.as_ref(), &self.core, &mut log)?;
         self.core.durable.store(log.chain.last.0, Ordering::Release);
         synced.changes = changes;
@@ -626,17 +625,13 @@ fn dead_space(table: &BlockTable, next_slot: Slot) -> Space {
     space
 }
 
-/// Settles what was recovered: what a killed process left in the host's cache is made durable, and
-/// only then a new epoch says so.
+/// Cuts off what was not recovered, and says that the rest is durable, as it is since it was
+/// [settled](recover::settle).
 fn begin_epoch(core: &Core, log: &mut Log, next_slot: Slot) -> Result<(), BlockError> {
     core.data
         .set_len(next_slot.offset())
         .map_err(|error| BlockError::io("cutting the session's data", &error))?;
-    if !planted("what was recovered is called durable without a sync") {
-        core.sync(log.chain.file.as_ref(), log.chain.last)?;
-    } else {
-        core.durable.store(log.chain.last.0, Ordering::Release);
-    }
+    core.durable.store(log.chain.last.0, Ordering::Release);
     log.chain.epoch = log.chain.epoch.next();
     log.claim(core)?;
     core.sync(log.chain.file.as_ref(), log.chain.last)

@@ -11,6 +11,12 @@
 //! *durable record* says that the record that freed them is durable: so no record whose data is
 //! still to be checked names a punched slot.
 //!
+//! Before anything is read, both files are synced and the host's cache of them is dropped. A killed
+//! process left its last writes in the cache, and they are the guest's; but if a sync failed, the
+//! cache also holds what the medium does not have, calls it clean, and would let the next sync
+//! succeed (the failure that PostgreSQL's developers found in 2018). So what counts is what the
+//! medium says.
+//!
 //! Damage is told from a torn end: behind a torn end there is no record of this epoch that calls
 //! the missing ones durable.
 
@@ -45,6 +51,20 @@ pub(super) struct Found {
     pub next_slot: Slot,
     pub live: u64,
     pub recovery: Recovery,
+}
+
+/// Makes what can be read of files the same as what is durable of them.
+pub(super) fn settle(files: &[&Arc<dyn File>]) -> io::Result<()> {
+    if planted("what was recovered is called durable without a sync") {
+        return Ok(());
+    }
+    for file in files {
+        file.sync_data()?;
+        if !planted("the cache is believed after a failed sync") {
+            file.drop_cache()?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the header of an index.

@@ -192,6 +192,10 @@ impl File for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         self.change(|content| content.durable = content.live.clone())
     }
+    fn drop_cache(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn punch_hole(&self, at: u64, len: u64) -> io::Result<()> {
         self.change(|content| content.live[at as usize..(at + len) as usize].fill(0))
     }

@@ -1,17 +1,31 @@
 //! A directory in memory that forgets what was not synced.
 //!
 //! Each file has its durable content and the operations since the last sync; each directory its
-//! durable names and the changes since. [`SimDir::crash`] keeps a random part of what is pending:
-//! written data by sectors of 512 bytes, so a write may tear; lengths one by one; names one by one,
-//! a rename as a whole. Contents read as the live system sees them meanwhile.
+//! durable names and the changes since. A power cut ([`SimDir::crash`]) does to what is pending
+//! what disks and file systems are known to do:
+//!
+//! ```text
+//!   written data      by sectors of 512 bytes: lost, kept, or garbled; so a write tears, and of
+//!                     two writes to one place the earlier may be what is there
+//!   lengths           one by one: a file may have its new length before its data
+//!   names             one by one, a rename as a whole, before or after the content
+//! ```
+//! A [`Fate`] decides: [`Chance`] by a seed, [`Exceptions`] for all the ways there are in turn.
+//! Contents read as the live system sees them meanwhile.
 //!
 //! Errors come by count: [`SimDir::fail_after`] for one operation, [`SimDir::stop_after`] for all
-//! from one on (the machine is about to lose power). A failed operation does nothing; a failed sync
-//! forgets what was pending for ever, as a kernel that marks the pages clean does.
+//! from one on (the machine is about to lose power). A failed operation does nothing, except that
+//! a write may be [cut short](SimDir::cut_short_after); a failed sync of a file forgets what was
+//! pending for ever, reads it back all the same and succeeds the next time, as a kernel that marks
+//! the pages clean does. (A failed sync of a directory forgets nothing: a journal that could not be
+//! written stops its file system.) Media that go bad
+//! at rest are [`SimDir::decay`].
 //!
 //! A hole is any aligned 4 KiB of zeroes.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod fate;
+mod nodes;
+
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -19,8 +33,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Dir, DirItem, File, Lock};
 
-/// What a disk writes as a whole, in bytes.
-const SECTOR: usize = 512;
+pub use fate::{Chance, Exceptions, Fate, SectorFate};
+use nodes::{ContentChange, DirNode, FileNode, NameChange, Node};
+
 /// The unit of holes, in bytes.
 const PAGE: usize = 4096;
 /// What the simulated disk offers, in bytes. Running out is simulated by [`SimDir::fail_after`].
@@ -42,41 +57,40 @@ struct Storage {
 #[derive(Default)]
 struct Faults {
     operations: u64,
-    /// The operation to fail, with what, and whether all behind it fail too.
-    plan: Option<(u64, io::ErrorKind, bool)>,
+    plan: Option<Plan>,
 }
 
-#[derive(Clone)]
-enum Node {
-    File(Arc<Mutex<FileNode>>),
-    Dir(Arc<Mutex<DirNode>>),
+/// The operation to fail.
+#[derive(Clone, Copy)]
+struct Plan {
+    at: u64,
+    kind: io::ErrorKind,
+    /// All behind it fail too.
+    forever: bool,
+    /// If it is a write, half of it is done.
+    short: bool,
 }
 
-#[derive(Default)]
-struct DirNode {
-    durable: BTreeMap<String, Node>,
-    pending: Vec<NameChange>,
-    current: BTreeMap<String, Node>,
-    locks: BTreeSet<String>,
-}
-
-#[derive(Clone)]
-enum NameChange {
-    Add(String, Node),
-    Remove(String),
-    Rename(String, String, Node),
-}
-
-#[derive(Default)]
-struct FileNode {
-    durable: Vec<u8>,
-    pending: Vec<ContentChange>,
-    current: Vec<u8>,
-}
-
-enum ContentChange {
-    Write(usize, Vec<u8>),
-    SetLen(usize),
+/// What went bad at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decay {
+    /// One bit is another.
+    Flipped {
+        /// Where, in bytes.
+        at: usize,
+    },
+    /// A sector has the content of another one, as if a write had gone astray.
+    Misdirected {
+        /// Whose content it has, in bytes.
+        from: usize,
+        /// Where, in bytes.
+        to: usize,
+    },
+    /// A sector reads as zeroes.
+    Zeroed {
+        /// Where, in bytes.
+        at: usize,
+    },
 }
 
 impl SimDir {
@@ -93,24 +107,46 @@ impl SimDir {
 
     /// Makes the operation fail that comes `after` further ones, once.
     pub fn fail_after(&self, after: u64, kind: io::ErrorKind) {
-        self.plan(after, kind, false);
+        self.plan(after, Plan { at: 0, kind, forever: false, short: false });
+    }
+
+    /// As [`fail_after`](Self::fail_after), but of a write one half is done.
+    pub fn cut_short_after(&self, after: u64, kind: io::ErrorKind) {
+        self.plan(after, Plan { at: 0, kind, forever: false, short: true });
     }
 
     /// Makes all operations fail from the one on that comes `after` further ones.
     pub fn stop_after(&self, after: u64, kind: io::ErrorKind) {
-        self.plan(after, kind, true);
+        self.plan(after, Plan { at: 0, kind, forever: true, short: false });
+    }
+
+    /// Lets no operation fail any more that was planned to.
+    pub fn heal(&self) {
+        lock(&self.storage.faults).plan = None;
     }
 
     /// The directory as it is found after a power cut at this moment. This one, and what was
     /// opened through it, lives on unchanged.
     pub fn crash(&self, seed: u64) -> SimDir {
-        let mut dice = Dice::new(seed);
-        SimDir { storage: Arc::default(), node: crash_dir(&self.node, &mut dice) }
+        self.crash_by(&mut Chance::new(seed))
     }
 
-    fn plan(&self, after: u64, kind: io::ErrorKind, forever: bool) {
+    /// As [`crash`](Self::crash); `fate` decides what becomes of each pending change.
+    pub fn crash_by(&self, fate: &mut dyn Fate) -> SimDir {
+        SimDir { storage: Arc::default(), node: nodes::crash_dir(&self.node, fate) }
+    }
+
+    /// Lets the medium below the file `name` go bad in one place; `None` when it has none.
+    pub fn decay(&self, name: &str, seed: u64) -> Option<Decay> {
+        match lock(&self.node).current.get(name) {
+            Some(Node::File(file)) => lock(file).decay(&mut Chance::new(seed)),
+            _ => None,
+        }
+    }
+
+    fn plan(&self, after: u64, plan: Plan) {
         let mut faults = lock(&self.storage.faults);
-        faults.plan = Some((faults.operations + after, kind, forever));
+        faults.plan = Some(Plan { at: faults.operations + after, ..plan });
     }
 
     fn file(&self, node: Arc<Mutex<FileNode>>, writable: bool) -> Arc<dyn File> {
@@ -151,15 +187,15 @@ impl SimDir {
 
 impl Storage {
     fn count(&self) -> io::Result<()> {
+        self.next_operation().map_or(Ok(()), |plan| Err(error_of(plan.kind)))
+    }
+
+    /// Counts an operation; the plan by which it fails, if it does.
+    fn next_operation(&self) -> Option<Plan> {
         let mut faults = lock(&self.faults);
         let number = faults.operations;
         faults.operations += 1;
-        match faults.plan {
-            Some((at, kind, forever)) if number == at || (forever && number > at) => {
-                Err(error_of(kind))
-            }
-            _ => Ok(()),
-        }
+        faults.plan.filter(|plan| number == plan.at || (plan.forever && number > plan.at))
     }
 }
 
@@ -169,103 +205,6 @@ fn error_of(kind: io::ErrorKind) -> io::Error {
         io::ErrorKind::StorageFull => rustix::io::Errno::NOSPC.into(),
         io::ErrorKind::Other => rustix::io::Errno::IO.into(),
         kind => kind.into(),
-    }
-}
-
-impl DirNode {
-    fn change(&mut self, change: NameChange) {
-        apply_name(&mut self.current, &change);
-        self.pending.push(change);
-    }
-}
-
-fn apply_name(names: &mut BTreeMap<String, Node>, change: &NameChange) {
-    match change {
-        NameChange::Add(name, node) => drop(names.insert(name.clone(), node.clone())),
-        NameChange::Remove(name) => drop(names.remove(name)),
-        NameChange::Rename(from, to, node) => {
-            names.remove(from);
-            names.insert(to.clone(), node.clone());
-        }
-    }
-}
-
-fn crash_dir(dir: &Arc<Mutex<DirNode>>, dice: &mut Dice) -> Arc<Mutex<DirNode>> {
-    let dir = lock(dir);
-    let mut names = dir.durable.clone();
-    let odds = dice.odds();
-    dir.pending
-        .iter()
-        .filter(|_| dice.hits(odds))
-        .for_each(|change| apply_name(&mut names, change));
-    for node in names.values_mut() {
-        *node = match node {
-            Node::File(file) => Node::File(Arc::new(Mutex::new(lock(file).crash(dice)))),
-            Node::Dir(dir) => Node::Dir(crash_dir(dir, dice)),
-        };
-    }
-    let current = names.clone();
-    Arc::new(Mutex::new(DirNode { durable: names, current, ..DirNode::default() }))
-}
-
-impl FileNode {
-    fn change(&mut self, change: ContentChange) {
-        apply_content(&mut self.current, &change);
-        self.pending.push(change);
-    }
-
-    /// What is on the disk: sectors of each write kept or lost on their own, and any of the lengths
-    /// that the file had since the last sync.
-    fn crash(&self, dice: &mut Dice) -> FileNode {
-        let mut content = self.durable.clone();
-        let mut lens = vec![content.len()];
-        let mut live = content.len();
-        let odds = dice.odds();
-        for change in &self.pending {
-            match change {
-                ContentChange::Write(at, bytes) => {
-                    write_some_sectors(&mut content, *at, bytes, || dice.hits(odds));
-                    live = live.max(at + bytes.len());
-                }
-                ContentChange::SetLen(len) => {
-                    if dice.hits(odds) {
-                        content.resize(*len, 0);
-                    }
-                    live = *len;
-                }
-            }
-            lens.push(live);
-        }
-        let len = if dice.hits(odds) { live } else { lens[dice.below(lens.len())] };
-        content.resize(len, 0);
-        FileNode { durable: content.clone(), pending: Vec::new(), current: content }
-    }
-}
-
-fn apply_content(content: &mut Vec<u8>, change: &ContentChange) {
-    match change {
-        ContentChange::Write(at, bytes) => write_some_sectors(content, *at, bytes, || true),
-        ContentChange::SetLen(len) => content.resize(*len, 0),
-    }
-}
-
-fn write_some_sectors(
-    content: &mut Vec<u8>,
-    at: usize,
-    bytes: &[u8],
-    mut keep: impl FnMut() -> bool,
-) {
-    let end = at + bytes.len();
-    if content.len() < end {
-        content.resize(end, 0);
-    }
-    let mut start = at;
-    while start < end {
-        let next = ((start / SECTOR + 1) * SECTOR).min(end);
-        if keep() {
-            content[start..next].copy_from_slice(&bytes[start - at..next - at]);
-        }
-        start = next;
     }
 }
 
@@ -341,11 +280,10 @@ impl Dir for SimDir {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let outcome = self.storage.count();
+        self.storage.count()?;
         let mut node = lock(&self.node);
         let pending = std::mem::take(&mut node.pending);
-        outcome?;
-        pending.iter().for_each(|change| apply_name(&mut node.durable, change));
+        pending.iter().for_each(|change| change.apply(&mut node.durable));
         Ok(())
     }
 
@@ -390,9 +328,17 @@ impl SimFile {
         if !self.writable {
             return Err(rustix::io::Errno::BADF.into());
         }
-        self.storage.count()?;
-        lock(&self.node).change(change);
-        Ok(())
+        let Some(plan) = self.storage.next_operation() else {
+            lock(&self.node).change(change);
+            return Ok(());
+        };
+        if let ContentChange::Write(at, mut bytes) = change
+            && plan.short
+        {
+            bytes.truncate(bytes.len() / 2);
+            lock(&self.node).change(ContentChange::Write(at, bytes));
+        }
+        Err(error_of(plan.kind))
     }
 }
 
@@ -424,7 +370,13 @@ impl File for SimFile {
         let mut node = lock(&self.node);
         let pending = std::mem::take(&mut node.pending);
         outcome?;
-        pending.iter().for_each(|change| apply_content(&mut node.durable, change));
+        pending.iter().for_each(|change| change.apply(&mut node.durable));
+        Ok(())
+    }
+
+    fn drop_cache(&self) -> io::Result<()> {
+        self.storage.count()?;
+        lock(&self.node).drop_cache();
         Ok(())
     }
 
@@ -471,38 +423,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reproducible chance: SplitMix64 (Steele, Lea and Flood, 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// Chances out of 16, drawn anew for each file: all lost and all kept are worth seeing too.
-    fn odds(&mut self) -> usize {
-        [0, 1, 4, 8, 12, 15, 16][self.below(7)]
-    }
-
-    fn hits(&mut self, odds: usize) -> bool {
-        self.below(16) < odds
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn content(dir: &SimDir, name: &str) -> Vec<u8> {
@@ -521,10 +445,14 @@ mod tests {
         for seed in 0..200 {
             let bytes = content(&dir.crash(seed), "f");
             assert_eq!((bytes[0], bytes[511], bytes[1536]), (1, 1, 1));
-            assert!(bytes[512..1024].iter().all(|&b| b == bytes[512]), "a sector is whole");
-            seen.insert((bytes[512], bytes[1024]));
+            let sector = |at: usize| match &bytes[at..at + 512] {
+                whole if whole.iter().all(|byte| *byte == whole[0]) => whole[0],
+                _ => 0,
+            };
+            seen.insert((sector(512), sector(1024)));
         }
-        assert_eq!(seen.len(), 4);
+        let plain = seen.iter().filter(|pair| pair.0 * pair.1 > 0).count();
+        assert!(plain == 4 && seen.len() > 4, "kept, lost and garbled, each alone: {seen:?}");
         assert_eq!(content(&dir, "f")[512], 2);
     }
 
@@ -569,7 +497,60 @@ mod tests {
         dir.fail_after(0, io::ErrorKind::Other);
         assert!(file.sync_data().is_err());
         file.sync_data().expect("the error is reported once");
+        assert_eq!(content(&dir, "f").len(), 512, "the cache has it");
+        file.drop_cache().expect("drop");
+        assert!(content(&dir, "f").is_empty());
         assert!((0..50).all(|seed| content(&dir.crash(seed), "f").is_empty()));
+    }
+
+    #[test]
+    fn all_the_ways_of_a_power_cut_can_be_gone_through() {
+        let dir = SimDir::new();
+        let file = dir.create("f").expect("create");
+        file.sync_data().expect("sync");
+        dir.sync().expect("sync");
+        file.write_all_at(&[1; 1024], 0).expect("write");
+        let mut all = Exceptions::default();
+        assert_eq!(content(&dir.crash_by(&mut all), "f"), [1; 1024]);
+        assert_eq!(all.asked(), 3, "two sectors and a length");
+        let first = content(&dir.crash_by(&mut Exceptions::new(false, vec![0])), "f");
+        assert_eq!((first[0], first[512], first.len()), (0, 1, 1024));
+        let length = content(&dir.crash_by(&mut Exceptions::new(true, vec![2])), "f");
+        assert_eq!(length, [0; 1024], "the size before the data");
+    }
+
+    #[test]
+    fn media_go_bad_in_one_place() {
+        let mut kinds = BTreeSet::new();
+        for seed in 0..50 {
+            let dir = SimDir::new();
+            let bytes: Vec<u8> = (0..4096).map(|at| (at / 512) as u8 + 1).collect();
+            dir.create("f").expect("create").write_all_at(&bytes, 0).expect("write");
+            dir.open("f").expect("open").sync_data().expect("sync");
+            let decay = dir.decay("f", seed).expect("a place");
+            let changed: Vec<usize> =
+                (0..4096).filter(|&at| content(&dir, "f")[at] != bytes[at]).collect();
+            match decay {
+                Decay::Flipped { at } => assert_eq!(changed, [at]),
+                Decay::Misdirected { from, to } => {
+                    assert_eq!(changed.len(), if from == to { 0 } else { 512 });
+                }
+                Decay::Zeroed { at } => assert_eq!((changed[0], changed.len()), (at, 512)),
+            }
+            kinds.insert(
+                std::mem::discriminant(&decay) == std::mem::discriminant(&Decay::Flipped { at: 0 }),
+            );
+        }
+        assert_eq!(kinds.len(), 2);
+    }
+
+    #[test]
+    fn a_write_may_be_cut_short() {
+        let dir = SimDir::new();
+        let file = dir.create("f").expect("create");
+        dir.cut_short_after(0, io::ErrorKind::StorageFull);
+        assert!(file.write_all_at(&[1; 100], 0).is_err());
+        assert_eq!(content(&dir, "f"), [1; 50]);
     }
 
     #[test]
