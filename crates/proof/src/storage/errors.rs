@@ -58,91 +58,54 @@ fn long_past() -> Vec<Step> {
 }
 
 fn workflows() -> Vec<Workflow> {
+    use Step::Flush;
     use Work::{Create, Open, OpenAfterCut, Snapshot, Steps};
-    let filled = || vec![write(0, 20, 1), Step::Flush];
-    let unflushed = || vec![write(0, 4, 1), Step::Flush, write(2, 6, 2)];
-    let flow = |name, before, work| Workflow { name, before, work };
-    let discard =
-        |block: usize, blocks: usize| Step::Discard { at: block * BLOCK, len: blocks * BLOCK };
-    vec![
-        flow("create", vec![], Create),
-        flow("write new blocks", vec![], Steps(vec![write(0, 3, 1)])),
-        flow("write and flush", vec![], Steps(vec![write(0, 3, 1), Step::Flush])),
-        flow(
-            "overwrite within a generation",
-            vec![write(0, 4, 1)],
-            Steps(vec![write(1, 2, 2), Step::Flush]),
-        ),
-        flow("overwrite what was flushed", filled(), Steps(vec![write(1, 2, 2), Step::Flush])),
-        flow(
-            "overwrite old and new at once",
-            unflushed(),
-            Steps(vec![write(1, 9, 3), Step::Flush]),
-        ),
-        flow(
-            "part of a block",
-            filled(),
-            Steps(vec![Step::Write { at: 700, len: 9, fill: 9 }, Step::Flush]),
-        ),
-        flow(
-            "across blocks",
-            filled(),
-            Steps(vec![Step::Write { at: 4000, len: 9000, fill: 9 }, Step::Flush]),
-        ),
-        flow("more than a record", vec![], Steps(vec![write(0, 24, 4), Step::Flush])),
-        flow(
-            "zero what is there",
-            filled(),
-            Steps(vec![Step::Zero { at: 100, len: 9000 }, Step::Flush]),
-        ),
-        flow(
-            "zero what only the base has",
-            vec![],
-            Steps(vec![Step::Zero { at: 3 * BLOCK, len: 3 * BLOCK }, Step::Flush]),
-        ),
-        flow("trim", filled(), Steps(vec![discard(0, 3), Step::Flush])),
-        flow(
-            "trim much, and give it back",
-            filled(),
-            Steps(vec![discard(0, 20), Step::Flush, Step::Flush]),
-        ),
-        flow(
-            "overwrite much, and give it back",
-            filled(),
-            Steps(vec![write(0, 20, 2), Step::Flush, write(0, 20, 3), Step::Flush]),
-        ),
-        flow("flush only", unflushed(), Steps(vec![Step::Flush])),
-        flow(
-            "flush, and write the index anew",
-            long_past(),
-            Steps(vec![write(0, 1, 7), Step::Flush, write(1, 1, 8), Step::Flush]),
-        ),
-        flow("snapshot", unflushed(), Snapshot(vec![])),
-        flow(
-            "work on a snapshot",
-            filled(),
-            Snapshot(vec![write(0, 20, 5), Step::Flush, write(0, 20, 6), Step::Flush]),
-        ),
-        flow("open", unflushed(), Open),
-        flow("open with an index in pieces", long_past(), Open),
-        flow("open after a cut", unflushed(), OpenAfterCut(1)),
-        flow("open after another cut", unflushed(), OpenAfterCut(6)),
-    ]
+    let filled = || vec![write(0, 20, 1), Flush];
+    let unflushed = || vec![write(0, 4, 1), Flush, write(2, 6, 2)];
+    let part = |at, len| Step::Write { at, len, fill: 9 };
+    let zero = |at, len| Step::Zero { at, len };
+    let trim = |blocks: usize| Step::Discard { at: 0, len: blocks * BLOCK };
+    let all = |fill| write(0, 20, fill);
+    let old_data = || Steps(vec![zero(3 * BLOCK, 3 * BLOCK), Flush]);
+    let flows = [
+        ("create", vec![], Create),
+        ("write new blocks", vec![], Steps(vec![write(0, 3, 1)])),
+        ("write and flush", vec![], Steps(vec![write(0, 3, 1), Flush])),
+        ("overwrite at once", vec![write(0, 4, 1)], Steps(vec![write(1, 2, 2), Flush])),
+        ("overwrite what was flushed", filled(), Steps(vec![write(1, 2, 2), Flush])),
+        ("overwrite old and new", unflushed(), Steps(vec![write(1, 9, 3), Flush])),
+        ("part of a block", filled(), Steps(vec![part(700, 9), Flush])),
+        ("across blocks", filled(), Steps(vec![part(4000, 9000), Flush])),
+        ("more than a record", vec![], Steps(vec![write(0, 24, 4), Flush])),
+        ("zero what is there", filled(), Steps(vec![zero(100, 9000), Flush])),
+        ("zero what only the base has", vec![], old_data()),
+        ("trim", filled(), Steps(vec![trim(3), Flush])),
+        ("trim much, and give it back", filled(), Steps(vec![trim(20), Flush, Flush])),
+        ("overwrite much twice", filled(), Steps(vec![all(2), Flush, all(3), Flush])),
+        ("flush only", unflushed(), Steps(vec![Flush])),
+        ("write the index anew", long_past(), Steps(vec![write(0, 1, 7), Flush, Flush])),
+        ("snapshot", unflushed(), Snapshot(vec![])),
+        ("work on a snapshot", filled(), Snapshot(vec![all(5), Flush, all(6), Flush])),
+        ("open", unflushed(), Open),
+        ("open with a long past", long_past(), Open),
+        ("open after a cut", unflushed(), OpenAfterCut(1)),
+        ("open after another cut", unflushed(), OpenAfterCut(6)),
+    ];
+    flows.into_iter().map(|(name, before, work)| Workflow { name, before, work }).collect()
 }
 
 /// Runs all workflows; returns how many there are, and how many operations failed in all.
 pub fn run() -> Result<(u64, u64), Failure> {
     let (mut flows, mut indices) = (0, 0);
     for workflow in workflows() {
-        for kind in KINDS {
+        for (kind, short) in KINDS {
             for after in 0.. {
-                match once(&workflow, kind, after).map_err(|error| Failure {
-                    what: format!("{}, {kind:?} at {after}: {error}", workflow.name),
-                    seed: after,
-                })? {
-                    true => indices += 1,
-                    false => break,
+                let met = once(&workflow, Fault { kind, short, after });
+                let what = |error| format!("{}, {kind:?} at {after}: {error}", workflow.name);
+                if !met.map_err(|error| Failure { what: what(error), seed: after })? {
+                    break;
                 }
+                indices += 1;
             }
         }
         flows += 1;
@@ -150,74 +113,87 @@ pub fn run() -> Result<(u64, u64), Failure> {
     Ok((flows, indices))
 }
 
-/// Whether the operation that was to fail was reached.
-fn once(workflow: &Workflow, (kind, short): (ErrorKind, bool), after: u64) -> Result<bool, String> {
-    let mut dir = SimDir::new();
-    let mut oracle = Oracle::new(Base(LEN).content());
-    let plan = |dir: &SimDir| match short {
-        true => dir.cut_short_after(after, kind),
-        false => dir.fail_after(after, kind),
-    };
-    if let Work::Create = workflow.work {
+/// How the n-th operation from now on fails.
+#[derive(Clone, Copy)]
+struct Fault {
+    kind: ErrorKind,
+    short: bool,
+    after: u64,
+}
+
+impl Fault {
+    /// Runs `work` with the fault planned. Whether it was met, and what came of it; an error
+    /// without a fault, or of another type than it must have, is what must not be.
+    fn during<T>(
+        self,
+        dir: &SimDir,
+        work: impl FnOnce() -> Result<T, BlockError>,
+    ) -> Result<(bool, Option<T>), String> {
         let start = dir.operations();
-        plan(&dir);
-        let made = create(&dir, LEN);
-        let reached = dir.operations() - start > after;
+        match self.short {
+            true => dir.cut_short_after(self.after, self.kind),
+            false => dir.fail_after(self.after, self.kind),
+        }
+        let outcome = work();
+        let met = dir.operations() - start > self.after;
         dir.heal();
-        return match made {
-            Err(error) if reached => typed(&error).map(|()| true),
-            Err(error) => Err(error.to_string()),
-            Ok(_) if reached => Err("an error was passed over".into()),
-            Ok(device) => settle(&dir, &device, &oracle).map(|()| false),
+        match outcome {
+            Ok(value) => Ok((met, Some(value))),
+            Err(BlockError::Io { .. } | BlockError::Poisoned) if met => Ok((met, None)),
+            Err(error) => Err(format!("{error} (the fault was met: {met})")),
+        }
+    }
+}
+
+/// Whether the operation that was to fail was reached.
+fn once(workflow: &Workflow, fault: Fault) -> Result<bool, String> {
+    let dir = SimDir::new();
+    let mut oracle = Oracle::new(Base(LEN).content());
+    if let Work::Create = workflow.work {
+        return match fault.during(&dir, || create(&dir, LEN))? {
+            (true, Some(_)) => Err("an error was passed over".into()),
+            (met, None) => Ok(met),
+            (met, Some(device)) => settle(&dir, &device, &oracle).map(|()| met),
         };
     }
     let device = create(&dir, LEN).map_err(|error| error.to_string())?;
-    for step in &workflow.before {
-        oracle.begin(step);
-        step.apply(&device).map_err(|error| error.to_string())?;
-        if *step == Step::Flush {
-            oracle.flushed();
+    do_steps(&device, &workflow.before, &mut oracle).map_err(|error| error.to_string())?;
+    let (dir, met, device) = match &workflow.work {
+        Work::Steps(steps) => {
+            let (met, _) = fault.during(&dir, || do_steps(&device, steps, &mut oracle))?;
+            (dir, met, device)
         }
-    }
-    let mut device = Some(device);
-    if let Work::Open | Work::OpenAfterCut(_) = workflow.work {
-        device = None;
-    }
-    if let Work::OpenAfterCut(seed) = workflow.work {
-        dir = dir.crash(seed);
-    }
-    let start = dir.operations();
-    plan(&dir);
-    let outcome = match &workflow.work {
-        Work::Steps(steps) => device.as_ref().map(|device| do_steps(device, steps, &mut oracle)),
-        Work::Snapshot(steps) => device.as_ref().map(|device| {
-            let snapshot = device.snapshot(SourceIndex(0))?;
-            let held = held(device, &snapshot.extents);
-            let done = do_steps(device, steps, &mut oracle);
-            // What the snapshot refers to stays, whatever failed.
-            if held != self::held(device, &snapshot.extents) {
-                return Err(BlockError::Poisoned);
-            }
-            done
-        }),
-        _ => Some(open(&dir, LEN).map(|(opened, _)| device = Some(opened))),
-    };
-    let reached = dir.operations() - start > after;
-    dir.heal();
-    match outcome {
-        Some(Err(error)) if !reached => return Err(error.to_string()),
-        Some(Err(error)) => typed(&error)?,
-        _ => {}
-    }
-    let device = match device {
-        Some(device) => device,
-        None => open(&dir, LEN).map_err(|error| format!("opening a second time: {error}"))?.0,
+        Work::Snapshot(steps) => {
+            let (met, _) = fault.during(&dir, || on_snapshot(&device, steps, &mut oracle))?;
+            (dir, met, device)
+        }
+        work => {
+            drop(device);
+            let dir = if let Work::OpenAfterCut(seed) = work { dir.crash(*seed) } else { dir };
+            let (met, opened) = fault.during(&dir, || Ok(open(&dir, LEN)?.0))?;
+            let again = || open(&dir, LEN).map_err(|error| format!("a second time: {error}"));
+            let device = opened.map_or_else(|| again().map(|opened| opened.0), Ok)?;
+            (dir, met, device)
+        }
     };
     let live = content(&device).map_err(|error| error.to_string())?;
     oracle.check(&live)?;
     oracle.found(&live);
     settle(&dir, &device, &oracle)?;
-    Ok(reached)
+    Ok(met)
+}
+
+/// Steps while a snapshot is held. What the snapshot refers to stays, whatever fails.
+fn on_snapshot(
+    device: &SessionDevice,
+    steps: &[Step],
+    oracle: &mut Oracle,
+) -> Result<(), BlockError> {
+    let snapshot = device.snapshot(SourceIndex(0))?;
+    let before = held(device, &snapshot.extents);
+    let done = do_steps(device, steps, oracle);
+    assert!(before == held(device, &snapshot.extents), "a snapshot lost what it refers to");
+    done
 }
 
 fn do_steps(device: &SessionDevice, steps: &[Step], oracle: &mut Oracle) -> Result<(), BlockError> {
@@ -237,18 +213,13 @@ fn held(device: &SessionDevice, extents: &[goldleaf_block::MapExtent]) -> Vec<Ve
         goldleaf_block::Target::Source { at, .. } => {
             let mut bytes = vec![0; extent.range.count.bytes().0 as usize];
             let file = device.data_file();
-            file.read_exact_at(&mut bytes, at.offset().0).map(|()| bytes).unwrap_or_default()
+            let mut read = || file.read_exact_at(&mut bytes, at.offset().0);
+            // The fault may be met here: it comes once.
+            read().or_else(|_| read()).map(|()| bytes).unwrap_or_default()
         }
         _ => Vec::new(),
     };
     extents.iter().map(read).collect()
-}
-
-fn typed(error: &BlockError) -> Result<(), String> {
-    match error {
-        BlockError::Io { .. } | BlockError::Poisoned => Ok(()),
-        other => Err(format!("an error of another type: {other}")),
-    }
 }
 
 /// A flush either keeps its word or does not return; and a power cut leaves what is allowed.
