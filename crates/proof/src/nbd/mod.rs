@@ -1,0 +1,59 @@
+//! The NBD server over a session's disk: conformance by other people's clients, every command at
+//! every boundary, clients that mean harm, and what a flush promises.
+//!
+//! ```text
+//!   tools (libnbd, QEMU) ─┐
+//!   cases (raw client) ───┼──▶ unix socket ──▶ server ──▶ SessionDevice ──▶ a real directory
+//!   hostile (raw client) ─┘
+//!   ordering (raw clients) ──▶ the same ──▶ SessionDevice ──▶ gate ──▶ SimDir, which loses power
+//! ```
+//! Needs `nbdinfo`, `nbdcopy`, `nbdsh`, `qemu-io` and `qemu-img`.
+
+mod cases;
+mod client;
+pub mod dice;
+pub mod served;
+mod tools;
+
+use goldleaf_figures::{Bar, Row, Table};
+
+use crate::Result;
+use crate::budget::Budget;
+
+/// What was tried, and what was wrong.
+#[derive(Default)]
+pub struct Tally {
+    /// What was tried.
+    pub tried: u64,
+    /// What was wrong.
+    pub wrong: u64,
+}
+
+/// So many failures are told in full.
+const TOLD_MAX: u64 = 20;
+
+impl Tally {
+    /// Counts one, and tells what was wrong with it.
+    pub fn count(&mut self, outcome: std::result::Result<(), String>) {
+        self.tried += 1;
+        if let Err(what) = outcome {
+            self.wrong += 1;
+            if self.wrong <= TOLD_MAX {
+                eprintln!("  wrong: {what}");
+            }
+        }
+    }
+}
+
+/// Runs all of it.
+pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
+    let mut cases = Tally::default();
+    let mut tools = Tally::default();
+    tools::run(budget, &mut tools)?;
+    cases::run(budget, &mut cases)?;
+    table.push(Row::new("nbd.tools", tools.tried as f64, "checks").bar(Bar::AtLeast(10.0)));
+    table.push(Row::new("nbd.cases", cases.tried as f64, "cases").bar(Bar::AtLeast(2000.0)));
+    let wrong = (tools.wrong + cases.wrong) as f64;
+    table.push(Row::new("nbd.failures", wrong, "cases").bar(Bar::AtMost(0.0)));
+    Ok(())
+}
