@@ -12,6 +12,9 @@
 mod cases;
 mod client;
 pub mod dice;
+pub mod gate;
+mod hostile;
+mod ordering;
 pub mod served;
 mod tools;
 
@@ -55,5 +58,22 @@ pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
     table.push(Row::new("nbd.cases", cases.tried as f64, "cases").bar(Bar::AtLeast(2000.0)));
     let wrong = (tools.wrong + cases.wrong) as f64;
     table.push(Row::new("nbd.failures", wrong, "cases").bar(Bar::AtMost(0.0)));
+    let mut attacks = Tally::default();
+    hostile::run(budget, &mut attacks)?;
+    let least = Bar::AtLeast(10_000.0);
+    table.push(Row::new("nbd.hostile", attacks.tried as f64, "attacks").bar(least));
+    let wrong = attacks.wrong as f64;
+    table.push(Row::new("nbd.hostile_failures", wrong, "attacks").bar(Bar::AtMost(0.0)));
+    if !ordering::finds_a_liar(budget)? {
+        return Err("a disk that ignores flushes was not found out".into());
+    }
+    let mut histories = Tally::default();
+    let cuts = ordering::run(budget, &mut histories)?;
+    let least = Bar::AtLeast(10_000.0);
+    table.push(Row::new("nbd.histories", histories.tried as f64, "histories").bar(least));
+    table.push(Row::new("nbd.history_cuts", cuts as f64, "cuts"));
+    let lost = histories.wrong as f64;
+    let name = "nbd.lost_acknowledged_flushes";
+    table.push(Row::new(name, lost, "histories").bar(Bar::AtMost(0.0)));
     Ok(())
 }
