@@ -13,6 +13,7 @@
 
 mod budget;
 mod nbd;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// A group of proofs: its name, and what runs it.
 type Group = (&'static str, fn(&Budget, &mut Table) -> Result<()>);
 
-const GROUPS: &[Group] = &[("nbd", nbd::run)];
+const GROUPS: &[Group] = &[("nbd", nbd::run), ("replay", replay::run)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
