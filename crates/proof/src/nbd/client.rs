@@ -318,8 +318,7 @@ fn add_chunk(
     payload: &[u8],
     place: Option<(u64, u32)>,
 ) -> Option<()> {
-    let number =
-        |at: usize| payload.get(at..at + 4)?.try_into().ok().map(|b| u32::from_be_bytes(b));
+    let number = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
     match kind {
         0 => payload.is_empty().then_some(()),
         1 | 2 => {
