@@ -170,10 +170,8 @@ impl Disk {
 impl Block {
     fn lost(&self, number: u64, seed: u64, bytes: &[u8]) -> String {
         let older = self.told.iter().position(|id| content(*id, number) == bytes);
-        let (durable, all) = (self.durable, self.told.len());
-        format!(
-            "seed {seed}: block {number} has content {older:?} of {all}, expected {durable} or later"
-        )
+        let (all, least) = (self.told.len(), self.durable);
+        format!("seed {seed}: block {number} has content {older:?} of {all}, expected from {least}")
     }
 }
 

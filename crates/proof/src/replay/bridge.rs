@@ -107,10 +107,8 @@ impl Drop for Bridge {
 }
 
 fn start_daemon(served: &Served, exported: &Path) -> Result<Child> {
-    let socket = served.socket().display();
-    let disk = format!(
-        "driver=nbd,node-name=disk,server.type=unix,server.path={socket},export={NAME},discard=unmap"
-    );
+    let server = format!("server.type=unix,server.path={}", served.socket().display());
+    let disk = format!("driver=nbd,node-name=disk,{server},export={NAME},discard=unmap");
     let export =
         format!("type=fuse,id=export,node-name=disk,mountpoint={},writable=on", exported.display());
     let mut command =
