@@ -21,7 +21,7 @@
 mod bridge;
 mod check;
 mod fs;
-mod tools;
+pub mod tools;
 mod workload;
 
 use std::path::Path;
