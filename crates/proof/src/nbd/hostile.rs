@@ -29,6 +29,8 @@ const LEN: u64 = 8 << 20;
 const HONEST_AT: u64 = 4 << 20;
 /// Connections opened and held.
 const HELD: usize = 10_000;
+/// Descriptors left to everything else while connections are held.
+const DESCRIPTORS_KEPT: usize = 200;
 /// Requests sent without waiting for replies.
 const PIPELINED: usize = 65_536;
 /// How long the server waits for an agreement: short, for the attacks that wait for it.
@@ -485,14 +487,17 @@ fn dribble(scene: &Scene, tally: &mut Tally) {
     tally.count(attack());
 }
 
-/// Connections that are opened and never used, ten thousand or as many as this process may have.
+/// Connections that are opened and never used, ten thousand of them; at one time as many as this
+/// process may have beside the server's, which it shares its descriptors with.
 fn hold(scene: &Scene, tally: &mut Tally) {
+    let room = descriptors_max().saturating_sub(DESCRIPTORS_KEPT).max(1);
     let mut held = VecDeque::new();
     for number in 0..HELD {
+        if held.len() == room {
+            held.pop_front();
+        }
         match UnixStream::connect(scene.socket()) {
             Ok(stream) => held.push_back(stream),
-            // No more descriptors: the oldest makes room.
-            Err(_) if held.pop_front().is_some() => {}
             Err(error) => return tally.count(Err(format!("connection {number}: {error}"))),
         }
         tally.tried += 1;
@@ -502,4 +507,11 @@ fn hold(scene: &Scene, tally: &mut Tally) {
     tally.count(expect(seated <= most, format!("{seated} clients on {most} seats")));
     eprintln!("  {} held at one time", held.len());
     tally.count(scene.honest().map_err(|what| format!("while connections are held: {what}")));
+}
+
+/// Descriptors that this process may have.
+fn descriptors_max() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(1024)
 }
