@@ -13,6 +13,9 @@
 
 mod budget;
 mod storage;
+mod guests;
+mod nbd;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -30,6 +33,9 @@ const GROUPS: &[Group] = &[
     ("errors", storage::errors),
     ("rest", storage::rest),
     ("bugs", storage::bugs),
+    ("nbd", nbd::run),
+    ("replay", replay::run),
+    ("guests", guests::run),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,134 @@
+//! What the guest boots: the kernel of a distribution's package, and an archive with our program as
+//! the only one in it.
+//!
+//! Specification of the archive: `Documentation/driver-api/early-userspace/buffer-format.rst` of
+//! the kernel ("newc"): headers of hexadecimal digits, names and contents padded to 4 bytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::replay::tools;
+
+/// The package that depends on the present kernel, small because it is for virtual machines only.
+const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
+/// What the disk needs of it, in the order of loading.
+const MODULES: [&str; 6] = [
+    "virtio/virtio_ring",
+    "virtio/virtio",
+    "virtio/virtio_pci_legacy_dev",
+    "virtio/virtio_pci_modern_dev",
+    "virtio/virtio_pci",
+    "block/virtio_blk",
+];
+const PROGRAM: &str = include_str!("init.c");
+
+/// Modes of a regular program, a directory and a character device, as `stat` has them.
+const MODE_FILE: u32 = 0o100_755;
+const MODE_DIR: u32 = 0o040_755;
+const MODE_CHARACTERS: u32 = 0o020_600;
+/// The console's numbers.
+const CONSOLE: (u32, u32) = (5, 1);
+
+/// What QEMU is to boot.
+pub struct Boot {
+    /// A kernel.
+    pub kernel: PathBuf,
+    /// Its initramfs.
+    pub initrd: PathBuf,
+}
+
+/// Makes it in `place`. The kernel is fetched once and kept beside what was built.
+pub fn make(place: &Path) -> Result<Boot> {
+    let unpacked = kernel_files(place)?;
+    let source = place.join("init.c");
+    let program = place.join("init");
+    fs::write(&source, PROGRAM)?;
+    tools::succeed("gcc", &["-static", "-O1", "-o", text(&program)?, text(&source)?])?;
+    let mut archive = Archive::default();
+    archive.add("dev", MODE_DIR, (0, 0), &[]);
+    archive.add("dev/console", MODE_CHARACTERS, CONSOLE, &[]);
+    archive.add("init", MODE_FILE, (0, 0), &fs::read(&program)?);
+    let modules = only_entry(&unpacked.join("lib/modules"), "")?.join("kernel/drivers");
+    for (number, module) in MODULES.iter().enumerate() {
+        let content = fs::read(modules.join(format!("{module}.ko")))?;
+        archive.add(&format!("m{number}"), MODE_FILE, (0, 0), &content);
+    }
+    archive.add("TRAILER!!!", 0, (0, 0), &[]);
+    let initrd = place.join("initrd");
+    fs::write(&initrd, archive.0)?;
+    Ok(Boot { kernel: only_entry(&unpacked.join("boot"), "vmlinuz")?, initrd })
+}
+
+fn text(path: &Path) -> Result<&str> {
+    Ok(path.to_str().ok_or("a path that is no text")?)
+}
+
+fn only_entry(dir: &Path, prefix: &str) -> Result<PathBuf> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            return Ok(entry.path());
+        }
+    }
+    Err(format!("nothing named {prefix}… in {}", dir.display()).into())
+}
+
+/// The unpacked kernel package.
+fn kernel_files(place: &Path) -> Result<PathBuf> {
+    let said = tools::run("apt-cache", &["depends", KERNEL_PACKAGE])?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let package = said.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
+    let package =
+        package.ok_or(format!("no package {KERNEL_PACKAGE}: the guests need Debian's"))?;
+    let kept = kept_dir(place)?.join(package);
+    if kept.exists() {
+        return Ok(kept);
+    }
+    let fresh = place.join("kernel");
+    fs::create_dir(&fresh)?;
+    let output =
+        tools::command("apt-get", &["download", "-q", package]).current_dir(&fresh).output()?;
+    if !output.status.success() {
+        return Err(format!("apt-get download {package}: {}", tools::said(&output)).into());
+    }
+    let archive = only_entry(&fresh, package)?;
+    let unpacked = kept.with_extension("new");
+    let _ = fs::remove_dir_all(&unpacked);
+    tools::succeed("dpkg-deb", &["-x", text(&archive)?, text(&unpacked)?])?;
+    fs::rename(&unpacked, &kept)?;
+    Ok(kept)
+}
+
+/// Cargo marks its build directory with a tag; this program lies somewhere in it.
+fn kept_dir(place: &Path) -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
+    let dir = target.unwrap_or(place).join("proof-cache");
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+/// An archive under construction.
+#[derive(Default)]
+struct Archive(Vec<u8>);
+
+impl Archive {
+    fn add(&mut self, name: &str, mode: u32, device: (u32, u32), content: &[u8]) {
+        let number = self.0.len() as u32;
+        let name_len = name.len() as u32 + 1;
+        // Inode, mode, owner, group, links, time, length, its device, device, name's length, sum.
+        let fields =
+            [number, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, device.0, device.1, name_len, 0];
+        self.0.extend(b"070701");
+        fields.iter().for_each(|field| self.0.extend(format!("{field:08x}").bytes()));
+        self.0.extend(name.bytes().chain([0]));
+        self.pad();
+        self.0.extend(content);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    }
+}
