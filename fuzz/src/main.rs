@@ -10,7 +10,15 @@
 mod disk;
 mod ext4;
 mod input;
+mod map;
+mod nbd;
 mod partitions;
+mod records;
+mod session;
+mod store;
+mod text;
+mod tree;
+mod worker;
 
 use std::sync::OnceLock;
 
@@ -27,6 +35,21 @@ const TARGETS: &[Target] = &[
     ("jbd2", ext4::journal),
     ("gpt", partitions::gpt),
     ("mbr", partitions::mbr),
+    ("session-log", session::log),
+    ("session-operations", session::operations),
+    ("extent-map", map::stored),
+    ("pack", store::pack),
+    ("layer", store::layer),
+    ("rules", text::rules),
+    ("merge-accounts", text::merge_accounts),
+    ("merge-dpkg", text::merge_dpkg),
+    ("merge-lines", text::merge_lines),
+    ("loader", text::loader),
+    ("nbd-handshake", nbd::handshake),
+    ("nbd-transmission", nbd::transmission),
+    ("worker-task", worker::to_worker),
+    ("worker-answer", worker::to_parent),
+    ("records", records::records),
 ];
 
 static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();

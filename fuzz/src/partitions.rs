@@ -126,7 +126,8 @@ fn check(disk: &Disk, len: ByteLen, grow: PartitionNumber) {
 fn is_sound(disk: &Disk, table: &PartitionTable) {
     let mut ranges = Vec::new();
     for partition in &table.partitions {
-        let view = PartitionView::new(Arc::new(disk.clone()), partition.start, partition.len).expect("on the disk");
+        let view = PartitionView::new(Arc::new(disk.clone()), partition.start, partition.len)
+            .expect("on the disk");
         assert_eq!(view.len(), partition.len);
         ranges.push((partition.start.0, partition.start.0 + partition.len.0));
     }
@@ -154,12 +155,8 @@ fn mend_gpt(disk: &mut Disk) {
 fn crc32(bytes: &[u8]) -> u32 {
     static TABLE: LazyLock<[u32; 256]> = LazyLock::new(|| {
         std::array::from_fn(|byte| {
-            (0..8).fold(byte as u32, |crc, _| {
-                crc >> 1 ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 }
-            })
+            (0..8).fold(byte as u32, |crc, _| crc >> 1 ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 })
         })
     });
-    !bytes.iter().fold(!0u32, |crc, &byte| {
-        crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)]
-    })
+    !bytes.iter().fold(!0u32, |crc, &byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
