@@ -109,7 +109,8 @@ fn requests(input: &mut Input<'_>, bytes: &mut Vec<u8>, cookies: &mut BTreeMap<u
         bytes.extend_from_slice(&u16::from(command % 9).to_be_bytes());
         bytes.extend_from_slice(&cookie.to_be_bytes());
         // Beyond the end now and then, and beyond all ends.
-        let at = u64::from(at) % (LEN as u64 + 8192) * if flags & 64 == 0 { 1 } else { 1 << 44 };
+        let at = u64::from(at) % (LEN as u64 + 8192);
+        let at = if flags & 64 == 0 { at } else { u64::MAX - at };
         bytes.extend_from_slice(&at.to_be_bytes());
         let is_write = command % 9 == 1;
         let len = if is_write { len % 9000 } else { len };

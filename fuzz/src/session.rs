@@ -5,11 +5,12 @@
 //!   ops:  operations: kind 1 │ place 2 │ length 2 │ fill 1
 //! ```
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use goldleaf_block::{
-    BLOCK_SIZE, ByteLen, ByteOffset, RangeKind, ReadBlocks, SessionDevice, SessionId, WriteBlocks,
-    use_little_limits,
+    BLOCK_SIZE, ByteLen, ByteOffset, RangeKind, ReadBlocks, SessionDevice, SessionId, SourceIndex,
+    WriteBlocks, use_little_limits,
 };
 use goldleaf_host::Dir;
 use goldleaf_host::sim::SimDir;
@@ -17,15 +18,15 @@ use goldleaf_host::sim::SimDir;
 use crate::disk::{BLOCK, Disk};
 use crate::input::{Input, apply, le32, put};
 
-/// The disk: 40 blocks and a half.
-const LEN: usize = 40 * BLOCK + 2048;
+/// The disk: 20 blocks and a half.
+const LEN: usize = 20 * BLOCK + 2048;
 const DIGEST: [u8; 32] = [7; 32];
 const RECORD: &[u8] = b"GLSESREC";
 
 fn base() -> Arc<dyn ReadBlocks> {
     static BASE: LazyLock<Disk> = LazyLock::new(|| {
         let mut disk = Disk::zero(LEN as u64);
-        (0..20).for_each(|block| disk.write(block * 2 * BLOCK_SIZE, &[block as u8 + 100; BLOCK]));
+        (0..10).for_each(|block| disk.write(block * 2 * BLOCK_SIZE, &[block as u8 + 100; BLOCK]));
         disk.frozen()
     });
     Arc::new(BASE.clone())
@@ -56,10 +57,10 @@ static FILES: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
     let device = SessionDevice::create(dir(&sim), base(), id, DIGEST).expect("a session");
     for round in 0..5u64 {
         for block in 0..4 {
-            let at = ByteOffset((round * 3 + block) * BLOCK_SIZE);
+            let at = ByteOffset((round * 3 + block) % 20 * BLOCK_SIZE);
             device.write_at(at, &[round as u8 + 1; BLOCK]).expect("written");
         }
-        let zeroes = (ByteOffset(round * 5 * BLOCK_SIZE), ByteLen(2 * BLOCK_SIZE));
+        let zeroes = (ByteOffset(round * 4 * BLOCK_SIZE), ByteLen(2 * BLOCK_SIZE));
         device.write_zeroes(zeroes.0, zeroes.1).expect("zeroed");
         device.flush().expect("flushed");
     }
@@ -129,41 +130,48 @@ fn sum(bytes: &mut [u8], at: usize) -> u32 {
     sum
 }
 
-/// The plain model: what each block may hold after a power cut, the last being what it holds now.
-struct Model(Vec<Vec<Vec<u8>>>);
+/// The plain model: what the disk holds, and of each block what it held since the last flush.
+struct Model {
+    now: Vec<u8>,
+    before: Vec<Vec<Vec<u8>>>,
+}
 
 impl Model {
-    fn of(bytes: &[u8]) -> Self {
-        Self(bytes.chunks(BLOCK).map(|block| vec![block.to_vec()]).collect())
+    fn of(now: Vec<u8>) -> Self {
+        let before = vec![Vec::new(); now.len().div_ceil(BLOCK)];
+        Self { now, before }
     }
 
-    fn now(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|versions| versions.last().expect("one").clone()).collect()
-    }
-
-    /// Writes from `at`, a version for each block.
-    fn write(&mut self, at: usize, len: usize, fill: u8) {
-        let mut now = self.now();
-        now[at..at + len].fill(fill);
-        for (versions, block) in self.0.iter_mut().zip(now.chunks(BLOCK)) {
-            if versions.last().is_some_and(|last| last != block) {
-                versions.push(block.to_vec());
-            }
+    fn write(&mut self, range: Range<usize>, fill: u8) {
+        if range.is_empty() {
+            return;
         }
+        for block in range.start / BLOCK..=(range.end - 1) / BLOCK {
+            let there = block * BLOCK..((block + 1) * BLOCK).min(LEN);
+            self.before[block].push(self.now[there].to_vec());
+        }
+        self.now[range].fill(fill);
     }
 
-    fn flushed(&mut self) {
-        self.0.iter_mut().for_each(|versions| drop(versions.drain(..versions.len() - 1)));
+    /// Whole blocks read as zeroes after a discard (the short one at the end is whole), the rest
+    /// of the range stays.
+    fn discard(&mut self, range: Range<usize>) {
+        let end = if range.end == LEN { LEN } else { range.end / BLOCK * BLOCK };
+        self.write(range.start.next_multiple_of(BLOCK)..end, 0);
     }
 
-    /// Whether `bytes` may be found after a power cut; if so they are what holds now.
-    fn accept(&mut self, bytes: &[u8]) -> bool {
-        let fits = self
-            .0
-            .iter()
-            .zip(bytes.chunks(BLOCK))
-            .all(|(versions, block)| versions.iter().any(|version| version == block));
-        *self = Self::of(bytes);
+    fn flush(&mut self) {
+        self.before.iter_mut().for_each(Vec::clear);
+    }
+
+    /// Whether this may be found after a power cut: of each block what it was at the last flush,
+    /// or anything that was written to it since.
+    fn accept(&mut self, found: Vec<u8>) -> bool {
+        let mut blocks = found.chunks(BLOCK).zip(self.now.chunks(BLOCK)).zip(&self.before);
+        let fits = blocks.all(|((found, now), before)| {
+            found == now || before.iter().any(|version| version == found)
+        });
+        *self = Self::of(found);
         fits
     }
 }
@@ -175,53 +183,50 @@ pub fn operations(data: &[u8]) {
     let mut sim = SimDir::new();
     let made = SessionDevice::create(dir(&sim), base(), SessionId([1; 16]), DIGEST);
     let mut device = made.expect("a session");
-    let mut model = Model::of(&content(&*base()));
-    // What a discard of part of a block does to that part is the device's to say.
-    for _ in 0..60 {
+    let mut model = Model::of(content(&*base()));
+    for _ in 0..100 {
         if input.is_empty() {
             break;
         }
         let kind = input.byte();
-        let (at, len) = (usize::from(input.u16()) * 3, usize::from(input.u16()));
-        let (fill, at) = (input.byte(), at % LEN);
-        let len = len.min(LEN - at);
-        let place = (ByteOffset(at as u64), ByteLen(len as u64));
-        match kind % 8 {
-            0..=2 => {
-                device.write_at(place.0, &vec![fill; len]).expect("written");
-                model.write(at, len, fill);
-            }
-            3 => {
-                device.write_zeroes(place.0, place.1).expect("zeroed");
-                model.write(at, len, 0);
-            }
-            4 => {
-                device.discard(place.0, place.1).expect("discarded");
-                discarded(&mut model, at, len);
-            }
-            5 => {
-                device.flush().expect("flushed");
-                model.flushed();
-            }
-            6 => drop(device.snapshot(goldleaf_block::SourceIndex(0)).expect("a snapshot")),
-            _ => {
-                drop(device);
-                sim = sim.crash(fill.into());
-                (device, _) = SessionDevice::open(dir(&sim), base(), &DIGEST).expect("recovered");
-                assert!(model.accept(&content(&device)), "nothing that was flushed is lost");
-            }
+        let (at, len) = (usize::from(input.u16()) % LEN, usize::from(input.u16()) % (4 * BLOCK));
+        let (range, fill) = (at..(at + len).min(LEN), input.byte());
+        if kind % 8 == 7 {
+            drop(device);
+            sim = sim.crash(fill.into());
+            (device, _) = SessionDevice::open(dir(&sim), base(), &DIGEST).expect("recovered");
+            assert!(model.accept(content(&device)), "nothing that was flushed is lost");
+            continue;
         }
-        assert_eq!(content(&device), model.now(), "the device is the model");
-        holes_are_zeroes(&device, place.0);
+        operate(&device, &mut model, kind, range.clone(), fill);
+        let mut bytes = vec![0; range.len()];
+        device.read_at(ByteOffset(at as u64), &mut bytes).expect("read");
+        assert!(bytes == model.now[range], "the device is the model");
+        holes_are_zeroes(&device, ByteOffset(at as u64));
     }
+    assert!(content(&device) == model.now, "the device is the model");
 }
 
-/// Whole blocks read as zeroes after a discard (the short one at the end is whole), others stay.
-fn discarded(model: &mut Model, at: usize, len: usize) {
-    let first = at.next_multiple_of(BLOCK);
-    let end = if at + len == LEN { LEN } else { (at + len) / BLOCK * BLOCK };
-    if first < end {
-        model.write(first, end - first, 0);
+fn operate(device: &SessionDevice, model: &mut Model, kind: u8, range: Range<usize>, fill: u8) {
+    let (at, len) = (ByteOffset(range.start as u64), ByteLen(range.len() as u64));
+    match kind % 8 {
+        3 => {
+            device.write_zeroes(at, len).expect("zeroed");
+            model.write(range, 0);
+        }
+        4 => {
+            device.discard(at, len).expect("discarded");
+            model.discard(range);
+        }
+        5 => {
+            device.flush().expect("flushed");
+            model.flush();
+        }
+        6 => drop(device.snapshot(SourceIndex(0)).expect("a snapshot")),
+        _ => {
+            device.write_at(at, &vec![fill; range.len()]).expect("written");
+            model.write(range, fill);
+        }
     }
 }
 
