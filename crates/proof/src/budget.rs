@@ -27,7 +27,6 @@ impl Budget {
     }
 
     /// The count for every submission, or the one for nights.
-    #[allow(dead_code, reason = "groups come")]
     pub fn of<T>(&self, short: T, long: T) -> T {
         if self.long { long } else { short }
     }

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod fuzz;
 
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// A group of proofs: its name, and what runs it.
 type Group = (&'static str, fn(&Budget, &mut Table) -> Result<()>);
 
-const GROUPS: &[Group] = &[];
+const GROUPS: &[Group] = &[("fuzz", fuzz::run)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
