@@ -1,9 +1,11 @@
 # For developers. `./demo` and `./test` set a machine up by themselves and end up here.
 
 CARGO ?= cargo
+# Of each fuzz target.
+SECONDS ?= 20
 MANDIR ?= target/man
 
-.PHONY: all help check test test-long test-unit test-proof test-e2e bench man clean
+.PHONY: all help check test test-long test-unit test-proof test-e2e bench fuzz man clean
 
 all:
 	$(CARGO) build --release
@@ -16,6 +18,7 @@ help:
 	@echo 'make test-proof crashes and hostile input by the million; bench/reliability.json'
 	@echo 'make test-e2e   real guests; minutes, and many where there is no KVM'
 	@echo 'make bench      the benchmarks'
+	@echo 'make fuzz       all fuzz targets, each for SECONDS ($(SECONDS)); FUZZ_JOBS at once (1)'
 	@echo 'make man        the manual pages, into $(MANDIR)'
 	@echo 'make clean      remove what was built, kept test images included'
 
@@ -47,6 +50,10 @@ test-long: test
 
 bench:
 	$(CARGO) run --release -p goldleaf-bench
+
+# Every parser of bytes that somebody else wrote. Fails when one crashes, and says with which input.
+fuzz:
+	fuzz/run $(SECONDS)
 
 man:
 	$(CARGO) run --release --bin goldleaf -- man $(MANDIR)

@@ -68,9 +68,29 @@ impl MapExtent {
 /// A disk of whole blocks. Extents are sorted, do not overlap and are as long as they can be; what
 /// none covers reads as zeroes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct ExtentMap {
     blocks: BlockCount,
     extents: Vec<MapExtent>,
+}
+
+/// A map as it came from elsewhere: nothing holds of it yet. The lengths of the sources are not
+/// known here; [`MapDevice::new`] compares with them.
+#[derive(Deserialize)]
+struct Unchecked {
+    blocks: BlockCount,
+    extents: Vec<MapExtent>,
+}
+
+impl TryFrom<Unchecked> for ExtentMap {
+    type Error = BlockError;
+
+    fn try_from(map: Unchecked) -> Result<Self, BlockError> {
+        check_len(map.blocks)?;
+        let mut builder = MapBuilder::new(map.blocks);
+        map.extents.into_iter().try_for_each(|extent| builder.push(extent))?;
+        Ok(builder.finish())
+    }
 }
 
 impl ExtentMap {
@@ -86,6 +106,7 @@ impl ExtentMap {
         extents: Vec<MapExtent>,
         source_blocks: &[BlockCount],
     ) -> Result<Self, BlockError> {
+        check_len(blocks)?;
         let mut builder = MapBuilder::new(blocks);
         for extent in &extents {
             check_extent(extent, source_blocks)?;
@@ -153,6 +174,18 @@ impl ExtentMap {
         let range = BlockRange::new(from, BlockCount(to.0 - from.0));
         self.slice(range).into_iter().try_for_each(|extent| builder.push(extent))
     }
+}
+
+/// A disk's length in bytes is a number of 64 bits.
+fn check_len(blocks: BlockCount) -> Result<(), BlockError> {
+    if blocks.0 <= u64::MAX / BLOCK_SIZE {
+        return Ok(());
+    }
+    Err(BlockError::Corrupt {
+        place: "extent map".into(),
+        expected: "a disk of at most 2^64 bytes".into(),
+        found: format!("{blocks} blocks"),
+    })
 }
 
 fn check_extent(extent: &MapExtent, source_blocks: &[BlockCount]) -> Result<(), BlockError> {
@@ -225,6 +258,7 @@ impl MapDevice {
     /// A device of the map's length. Every source that the map names must be in `sources`.
     pub fn new(map: Arc<ExtentMap>, sources: Vec<Arc<dyn ReadBlocks>>) -> Result<Self, BlockError> {
         let lens: Vec<BlockCount> = sources.iter().map(|source| source.len().blocks()).collect();
+        check_len(map.blocks())?;
         map.extents().iter().try_for_each(|extent| check_extent(extent, &lens))?;
         let len = map.blocks().bytes();
         Ok(Self { map, sources, len })
@@ -337,5 +371,22 @@ mod tests {
         ] {
             assert!(ExtentMap::checked(BlockCount(10), bad, &lens).is_err());
         }
+    }
+
+    #[test]
+    fn a_map_that_cannot_be_is_refused_wherever_it_comes_from() {
+        let huge = BlockCount(u64::MAX / BLOCK_SIZE + 1);
+        assert!(ExtentMap::checked(huge, Vec::new(), &[]).is_err());
+        assert!(MapDevice::new(Arc::new(ExtentMap::zero(huge)), Vec::new()).is_err());
+        let sent = |blocks, extents| {
+            let json = serde_json::to_string(&ExtentMap { blocks, extents }).expect("sent");
+            serde_json::from_str::<ExtentMap>(&json)
+        };
+        let sound = vec![extent(0, 1, Some(3)), extent(4, 1, None)];
+        assert_eq!(sent(BlockCount(5), sound).expect("a map").look_up(BlockNo(0)).1, BlockCount(1));
+        assert!(sent(huge, Vec::new()).is_err());
+        assert!(sent(BlockCount(5), vec![extent(4, 1, Some(0)), extent(0, 1, Some(0))]).is_err());
+        assert!(sent(BlockCount(5), vec![extent(u64::MAX, 2, Some(0))]).is_err());
+        assert!(sent(BlockCount(5), vec![extent(0, 2, Some(0)), extent(1, 1, Some(5))]).is_err());
     }
 }

@@ -66,6 +66,7 @@ pub fn validate(volume: &Volume, limits: Limits) -> Result<Summary> {
     for group in 0..volume.superblock().groups() {
         check.inodes(group)?;
     }
+    check.journal()?;
     check.shared()?;
     check.tree()?;
     check.names()?;
@@ -140,6 +141,16 @@ impl<'a> Check<'a> {
     fn fixed(&mut self) -> Result<()> {
         let volume = self.volume;
         volume.fixed().iter().try_for_each(|range| self.claim(*range, || "fixed metadata".into()))
+    }
+
+    /// The journal that the superblock names is a file: the canonical form reads where it lies.
+    fn journal(&self) -> Result<()> {
+        let Some(ino) = self.volume.superblock().journal() else { return Ok(()) };
+        let inode = self.volume.inode(ino)?;
+        if !inode.is_file() {
+            return Err(corrupt(ino, "the journal's file", "another kind of inode"));
+        }
+        read_map(self.volume, &inode).map(drop)
     }
 
     /// Reads one group's inode table in one piece.

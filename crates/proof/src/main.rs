@@ -12,10 +12,11 @@
 #![forbid(unsafe_code)]
 
 mod budget;
-mod storage;
+mod fuzz;
 mod guests;
 mod nbd;
 mod replay;
+mod storage;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ const GROUPS: &[Group] = &[
     ("nbd", nbd::run),
     ("replay", replay::run),
     ("guests", guests::run),
+    ("fuzz", fuzz::run),
 ];
 
 fn main() -> ExitCode {

@@ -197,3 +197,18 @@ fn superblocks_that_lie_are_refused() {
     assert!(Volume::open(memory(sound[..2048].to_vec())).is_err());
     assert!(Volume::open(memory(Vec::new())).is_err());
 }
+
+#[test]
+fn a_journal_that_is_no_file_is_refused() {
+    let sound = image(&["-O", "^metadata_csum,^uninit_bg"], false);
+    let check = |ino: u32| {
+        let mut bytes = sound.clone();
+        bytes[1024 + 0xE0..][..4].copy_from_slice(&ino.to_le_bytes());
+        let volume = Volume::open(memory(bytes)).expect("opens");
+        validate(&volume, Limits::default())
+    };
+    check(8).expect("the journal's own inode");
+    assert!(check(224).is_err(), "a free inode");
+    assert!(check(1 << 30).is_err(), "beyond all inodes");
+    assert!(check(2).is_err(), "a directory");
+}
