@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod sandbox;
 
 use std::process::ExitCode;
 
@@ -24,17 +25,28 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// A group of proofs: its name, and what runs it.
 type Group = (&'static str, fn(&Budget, &mut Table) -> Result<()>);
 
-const GROUPS: &[Group] = &[];
+const GROUPS: &[Group] = &[("sandbox", sandbox::run)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match run(&args) {
+    let outcome = match args.split_first() {
+        Some((word, rest)) if word == "worker" => worker(rest),
+        Some((word, rest)) if word == "probe" => sandbox::child(rest),
+        _ => run(&args),
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// A worker that this program started, as the product's own program would be one.
+fn worker(args: &[String]) -> Result<ExitCode> {
+    let count = args.first().ok_or("worker: how many files?")?.parse()?;
+    Ok(goldleaf_worker::serve(count).map(|()| ExitCode::SUCCESS)?)
 }
 
 fn run(args: &[String]) -> Result<ExitCode> {

@@ -10,6 +10,8 @@ pub enum WorkerError {
     /// The process ended before it answered.
     #[error("the worker did not finish: {how}{}", complaint(.stderr))]
     Died {
+        /// Why it ended.
+        cause: goldleaf_jail::Cause,
         /// How it ended, one clause.
         how: String,
         /// What it complained.
@@ -31,7 +33,9 @@ pub enum WorkerError {
     Io(#[from] std::io::Error),
 }
 
+/// The last line that says something; behind a panic's message stands advice to developers.
 fn complaint(stderr: &str) -> String {
-    let line = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
+    let says = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
+    let line = stderr.lines().rev().find(says).unwrap_or("");
     if line.is_empty() { String::new() } else { format!(" ({})", line.escape_debug()) }
 }

@@ -125,7 +125,8 @@ impl Session {
         drop(self.channel);
         match (error, self.jailed.wait()) {
             (WorkerError::Io(_), Ok(ended)) => {
-                WorkerError::Died { how: ended.describe(), stderr: ended.stderr }
+                let cause = ended.cause();
+                WorkerError::Died { cause, how: cause.to_string(), stderr: ended.stderr }
             }
             (error, _) => error,
         }
