@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod hostile;
 mod sandbox;
 
 use std::process::ExitCode;
@@ -25,7 +26,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// A group of proofs: its name, and what runs it.
 type Group = (&'static str, fn(&Budget, &mut Table) -> Result<()>);
 
-const GROUPS: &[Group] = &[("sandbox", sandbox::run)];
+const GROUPS: &[Group] = &[("hostile", hostile::run), ("sandbox", sandbox::run)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -100,9 +100,12 @@ impl Session {
         self.channel.send(message)
     }
 
-    /// Receives one message.
-    pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, WorkerError> {
-        self.channel.receive()
+    /// Receives a batch of what the worker lists; a refusal may stand in its place.
+    pub fn receive_batch<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, WorkerError> {
+        match self.channel.receive::<Reply<Vec<T>>>()? {
+            Reply::Done(batch) => Ok(batch),
+            Reply::Refused(why) => Err(WorkerError::Refused(why)),
+        }
     }
 
     /// Receives the last answer and sees the worker out.
