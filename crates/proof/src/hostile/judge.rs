@@ -38,17 +38,6 @@ pub enum Answer {
     Failed(String),
 }
 
-impl Answer {
-    /// The word for it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Answer::Accepted => "accepted",
-            Answer::Refused(_) => "refused",
-            Answer::Failed(_) => "FAILED",
-        }
-    }
-}
-
 /// What became of a disk in both of its parts.
 #[derive(Debug, Clone)]
 pub struct Verdict {

@@ -152,12 +152,13 @@ impl Disk {
         }
     }
 
-    /// Where the records of a block of names are.
+    /// Where the records of a block of names are, without the one that holds the sum.
     pub fn records(&self, block: u64) -> Vec<usize> {
         let start = block as usize * BLOCK;
+        let end = start + BLOCK - if self.has_sums() { 12 } else { 0 };
         let mut at = start;
         let mut records = Vec::new();
-        while at < start + BLOCK - 8 {
+        while at < end {
             records.push(at);
             at += usize::from(self.u16(at + 4)).max(8);
         }

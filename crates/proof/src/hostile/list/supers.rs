@@ -64,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
         let first = d.u32(d.group(0) + 8);
         group(d, 1, 0x8, first);
     }),
-    case("bitmap that is a table", On::Clean, [Refused; 2], |d| {
+    case("bitmap that is a table", On::Clean, [Refused, Accepted], |d| {
         let table = d.u32(d.group(0) + 8);
         group(d, 1, 0x0, table);
     }),
