@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.split_first() {
         Some((word, rest)) if word == "worker" => worker(rest),
+        Some((word, rest)) if word == "batch" => hostile::child(rest),
         Some((word, rest)) if word == "probe" => sandbox::child(rest),
         _ => run(&args),
     };

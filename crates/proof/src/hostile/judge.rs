@@ -63,8 +63,11 @@ impl Judge {
     pub fn new(sound: &Disk) -> Result<Self> {
         let launcher = Launcher::new(std::env::current_exe()?, vec!["worker".into()]);
         let file = file_of(&sound.bytes)?;
-        let report =
-            goldleaf_image::inspect_disk(&launcher, &whole(&sound.bytes)?, &[file.clone()])?;
+        let report = goldleaf_image::inspect_disk(
+            &launcher,
+            &whole(sound.bytes.len() as u64)?,
+            &[file.clone()],
+        )?;
         let volumes = report.volumes;
         let bytes = sound.bytes.clone();
         let mut judge = Self { launcher, sound: bytes, file, volumes, below: Vec::new() };
@@ -108,7 +111,7 @@ impl Judge {
 
     /// As an import does, and then as the first start does.
     fn import(&self, disk: &Disk) -> Result<()> {
-        let (file, map) = (file_of(&disk.bytes)?, whole(&disk.bytes)?);
+        let (file, map) = (file_of(&disk.bytes)?, whole(disk.bytes.len() as u64)?);
         let files = [file.clone()];
         let report = goldleaf_image::inspect_disk(&self.launcher, &map, &files)?;
         if report.volumes.is_empty() {
@@ -127,7 +130,7 @@ impl Judge {
 
     fn compose(&self, file: &Arc<dyn File>, volumes: &[VolumeSpec]) -> Result<ComposeReply> {
         let metadata = file_from_fd(tempfile::tempfile()?.into());
-        let map = whole_blocks(file.len()? / BLOCK as u64)?;
+        let map = whole(file.len()?)?;
         let task = Task::Compose(ComposeTask {
             disk: DiskSpec { map, sources: vec![0] },
             volumes: volumes.to_vec(),
@@ -163,7 +166,7 @@ impl Judge {
     }
 
     fn harvest(&self, disk: &Disk) -> Result<()> {
-        let map = whole(&disk.bytes)?;
+        let map = whole(disk.bytes.len() as u64)?;
         let dirty = differing(&self.sound, &disk.bytes);
         let spec = |source| DiskSpec { map: map.clone(), sources: vec![source] };
         let task = Task::Harvest(Box::new(HarvestTask {
@@ -237,11 +240,9 @@ fn file_of(bytes: &[u8]) -> Result<Arc<dyn File>> {
     Ok(file_from_fd(file.into()))
 }
 
-fn whole(bytes: &[u8]) -> Result<ExtentMap> {
-    whole_blocks((bytes.len() / BLOCK) as u64)
-}
-
-fn whole_blocks(blocks: u64) -> Result<ExtentMap> {
+/// A file of so many bytes as a disk.
+pub fn whole(bytes: u64) -> Result<ExtentMap> {
+    let blocks = bytes / BLOCK as u64;
     let mut map = MapBuilder::new(BlockCount(blocks));
     let range = BlockRange::new(BlockNo(0), BlockCount(blocks));
     if blocks > 0 {

@@ -4,6 +4,9 @@
 //! It shares nothing with the product's reader but the sum of an inode, so that a misunderstanding
 //! there is not repeated here.
 
+use std::collections::BTreeSet;
+
+use goldleaf_block::{BlockCount, BlockNo, BlockRange};
 use goldleaf_ext4::{InodeNo, Seed, inode_sum, inode_sum_is_wide};
 
 /// Bytes of a block.
@@ -18,6 +21,8 @@ pub struct Disk {
     pub bytes: Vec<u8>,
     /// Whether edits get the sums that belong to them.
     pub sealing: bool,
+    /// What was where before it was overwritten, oldest first.
+    wounds: Vec<(usize, Vec<u8>)>,
 }
 
 /// A structure of a volume.
@@ -46,7 +51,7 @@ pub enum Spot {
 impl Disk {
     /// Over a volume that was made here.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, sealing: true }
+        Self { bytes, sealing: true, wounds: Vec::new() }
     }
 
     /// Two bytes.
@@ -66,7 +71,27 @@ impl Disk {
 
     /// Writes bytes.
     pub fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        let place = &mut self.bytes[at..at + bytes.len()];
+        self.wounds.push((at, place.to_vec()));
+        place.copy_from_slice(bytes);
+    }
+
+    /// Undoes all that was [put](Self::put).
+    pub fn heal(&mut self) {
+        while let Some((at, bytes)) = self.wounds.pop() {
+            self.bytes[at..at + bytes.len()].copy_from_slice(&bytes);
+        }
+    }
+
+    /// The blocks in which something was put, sorted.
+    pub fn touched(&self) -> Vec<BlockRange> {
+        let blocks = self
+            .wounds
+            .iter()
+            .flat_map(|(at, bytes)| at / BLOCK..=(at + bytes.len().saturating_sub(1)) / BLOCK);
+        let sorted: BTreeSet<usize> = blocks.collect();
+        let range = |block| BlockRange::new(BlockNo(block as u64), BlockCount(1));
+        sorted.into_iter().map(range).collect()
     }
 
     /// Writes a number of four bytes.

@@ -3,7 +3,7 @@
 mod journals;
 mod nodes;
 mod supers;
-mod tables;
+pub mod tables;
 mod trees;
 
 use super::ground::Ground;

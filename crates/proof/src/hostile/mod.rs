@@ -6,14 +6,19 @@
 //!      mutate  by dice ──▶ batch: a jailed process that runs all readers over one after the other
 //! ```
 
+mod batch;
 mod ground;
 mod judge;
 mod layout;
 mod list;
+mod mutate;
+
+pub use batch::child;
 
 use std::sync::Arc;
 
 use goldleaf_figures::{Bar, Row, Table};
+use goldleaf_jail::Cause;
 
 use crate::Result;
 use crate::budget::Budget;
@@ -22,17 +27,45 @@ use judge::{Answer, Judge};
 use list::{Expected, On};
 
 /// Runs the group.
-pub fn run(_budget: &Budget, table: &mut Table) -> Result<()> {
+pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
     let ground = Ground::prepare()?;
-    listed(&ground, table)
+    let deaths = listed(&ground, table)?;
+    let count = budget.of(20_000, 1_000_000);
+    let tally = batch::run(&ground, budget.seed, count)?;
+    for (seed, _) in &tally.deaths {
+        save(&ground, *seed)?;
+    }
+    let row = |name, value: u64, unit| Row::new(name, value as f64, unit);
+    let most = |row: Row| row.bar(Bar::AtMost(0.0));
+    let tried = row("hostile.images", tally.tried, "disks");
+    table.push(tried.bar(Bar::AtLeast(count as f64)));
+    table.push(row("hostile.let_through", tally.sound, "disks"));
+    let hangs = tally.deaths.iter().filter(|(_, cause)| *cause == Cause::Processor).count() as u64;
+    table.push(most(row("hostile.worker_panics", tally.deaths.len() as u64 - hangs, "deaths")));
+    table.push(most(row("hostile.hangs", hangs, "hangs")));
+    let slowest = row("hostile.slowest", tally.slowest_ms, "ms");
+    table.push(slowest.bar(Bar::AtMost(30_000.0)));
+    // Each death of a worker was seen and named, or this program would not be here.
+    table.push(most(row("hostile.parent_deaths", deaths, "deaths")));
+    Ok(())
 }
 
-/// The list of cases by hand.
-fn listed(ground: &Ground, table: &mut Table) -> Result<()> {
+/// Keeps a disk that something died of, beside the program.
+fn save(ground: &Ground, seed: u64) -> Result<()> {
+    let mut disk = batch::bases(ground)[mutate::base_of(seed)].clone();
+    let spots = if disk.bytes.len() == ground::VOLUME { disk.spots() } else { Vec::new() };
+    mutate::mutate(&mut disk, &spots, seed);
+    let path = std::env::current_exe()?.with_file_name(format!("hostile-{seed}.img"));
+    eprintln!("  the disk of seed {seed} is {}", path.display());
+    Ok(std::fs::write(path, disk.bytes)?)
+}
+
+/// The list of cases by hand; how often the parent died.
+fn listed(ground: &Ground, table: &mut Table) -> Result<u64> {
     let judges = [&ground.clean, &ground.gpt, &ground.mbr].map(Judge::new);
     let [clean, gpt, mbr] = judges.map(|judge| judge.map(Arc::new));
     let judges = [clean?, gpt?, mbr?];
-    let (mut failures, mut deaths) = (0, 0);
+    let (mut failures, mut deaths) = (0_u32, 0_u64);
     let cases = list::all();
     for case in &cases {
         let disk = case.disk(ground);
@@ -42,7 +75,7 @@ fn listed(ground: &Ground, table: &mut Table) -> Result<()> {
             On::Mbr => &judges[2],
         };
         let verdict = judge.verdict(disk);
-        deaths += u32::from(verdict.parent_died);
+        deaths += u64::from(verdict.parent_died);
         let met = meets(&verdict.image, case.image) && meets(&verdict.session, case.session);
         if !met {
             failures += 1;
@@ -53,9 +86,7 @@ fn listed(ground: &Ground, table: &mut Table) -> Result<()> {
     table.push(Row::new("hostile.listed", cases.len() as f64, "disks").bar(Bar::AtLeast(60.0)));
     let row = Row::new("hostile.listed_failures", f64::from(failures), "disks");
     table.push(row.bar(Bar::AtMost(0.0)));
-    let row = Row::new("hostile.parent_deaths", f64::from(deaths), "deaths");
-    table.push(row.bar(Bar::AtMost(0.0)));
-    Ok(())
+    Ok(deaths)
 }
 
 fn meets(answer: &Answer, expected: Expected) -> bool {
