@@ -23,8 +23,8 @@ use std::fs::File as HostFile;
 
 use super::ground::Ground;
 use super::judge::whole;
-use super::layout::{Disk, Spot};
-use super::mutate::{BASES, base_of, mutate};
+use super::layout::Disk;
+use super::mutate::{BASES, Placed, base_of, mutate, places};
 use crate::Result;
 
 /// As a worker's, with room for the sound disks; the time is for a whole batch.
@@ -121,13 +121,15 @@ pub fn child(args: &[String]) -> Result<ExitCode> {
         sound = grounds[base_of(seed)].attempt(seed, &metadata);
         took_ms = began.elapsed().as_millis() as u64;
     }
+    channel.send(&(to - 1, sound, took_ms))?;
+    channel.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A sound disk and what lies on it; mutated in place and healed again.
 struct Base {
     disk: Shared,
-    spots: Vec<Spot>,
+    spots: Vec<Placed>,
     /// The volume as it is when it is sound, when the disk is one.
     before: Option<Volume>,
 }
@@ -138,7 +140,7 @@ impl Base {
         file.read_exact_at(&mut bytes, 0)?;
         let sound = Shared::new(Disk::new(bytes.clone()));
         let disk = Disk::new(bytes);
-        let spots = if is_volume { disk.spots() } else { Vec::new() };
+        let spots = places(&disk);
         let before = if is_volume { Some(Volume::open_replayed(Arc::new(sound))?) } else { None };
         Ok(Self { disk: Shared::new(disk), spots, before })
     }

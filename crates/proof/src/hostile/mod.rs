@@ -53,8 +53,8 @@ pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
 /// Keeps a disk that something died of, beside the program.
 fn save(ground: &Ground, seed: u64) -> Result<()> {
     let mut disk = batch::bases(ground)[mutate::base_of(seed)].clone();
-    let spots = if disk.bytes.len() == ground::VOLUME { disk.spots() } else { Vec::new() };
-    mutate::mutate(&mut disk, &spots, seed);
+    let places = mutate::places(&disk);
+    mutate::mutate(&mut disk, &places, seed);
     let path = std::env::current_exe()?.with_file_name(format!("hostile-{seed}.img"));
     eprintln!("  the disk of seed {seed} is {}", path.display());
     Ok(std::fs::write(path, disk.bytes)?)

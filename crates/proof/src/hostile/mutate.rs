@@ -2,7 +2,9 @@
 //! all of a mutation.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
+use super::ground::VOLUME;
 use super::layout::{BLOCK, Disk, Spot};
 use super::list::tables;
 
@@ -48,23 +50,33 @@ pub fn base_of(seed: u64) -> usize {
     }
 }
 
+/// A structure and where it is on the sound disk, in bytes.
+pub type Placed = (Spot, Range<usize>);
+
+/// The structures of a disk that is sound: of one without a table.
+pub fn places(disk: &Disk) -> Vec<Placed> {
+    if disk.bytes.len() != VOLUME {
+        return Vec::new();
+    }
+    disk.spots().into_iter().map(|spot| (spot, disk.range(spot))).collect()
+}
+
 /// Mutates a disk that is sound; `spots` are its structures.
-pub fn mutate(disk: &mut Disk, spots: &[Spot], seed: u64) {
+pub fn mutate(disk: &mut Disk, spots: &[Placed], seed: u64) {
     let mut dice = Dice::new(seed);
     disk.sealing = seed % 3 != 2;
     if base_of(seed) >= GPT {
         return mutate_table(disk, &mut dice, base_of(seed) == GPT);
     }
     let count = 1 + dice.below(4) * dice.below(2);
-    let mut chosen: Vec<Spot> = (0..count).map(|_| choose(spots, &mut dice)).collect();
+    let mut chosen: Vec<Placed> = (0..count).map(|_| choose(spots, &mut dice)).collect();
     // What tells where other structures are is changed last.
-    chosen.sort_by_key(|spot| Reverse(rank(*spot)));
-    for spot in chosen {
-        let range = disk.range(spot);
+    chosen.sort_by_key(|(spot, _)| Reverse(rank(*spot)));
+    for (spot, range) in chosen {
         if dice.below(12) == 0 {
-            replace(disk, spots, spot, &mut dice);
+            replace(disk, spots, (spot, range), &mut dice);
         } else {
-            let (at, width) = field(disk, spot, &mut dice);
+            let (at, width) = field(disk, spot, &range, &mut dice);
             let value = value(disk, spots, range.start + at, width, &mut dice);
             let mut bytes = value.to_le_bytes()[..width].to_vec();
             if matches!(spot, Spot::Log(_)) {
@@ -77,13 +89,12 @@ pub fn mutate(disk: &mut Disk, spots: &[Spot], seed: u64) {
 }
 
 /// Kinds of structures are met equally often, however many there are.
-fn choose(spots: &[Spot], dice: &mut Dice) -> Spot {
+fn choose(spots: &[Placed], dice: &mut Dice) -> Placed {
     loop {
         let kind = dice.below(9);
-        let of_kind: Vec<Spot> =
-            spots.iter().copied().filter(|spot| kind_of(*spot) == kind).collect();
+        let of_kind: Vec<&Placed> = spots.iter().filter(|spot| kind_of(spot.0) == kind).collect();
         if !of_kind.is_empty() {
-            return dice.one(&of_kind);
+            return dice.one(&of_kind).clone();
         }
     }
 }
@@ -177,10 +188,9 @@ const INODE_FIELDS: &[(usize, usize)] = &[
 ];
 
 /// A field of a structure: where in it, and how many bytes.
-fn field(disk: &Disk, spot: Spot, dice: &mut Dice) -> (usize, usize) {
+fn field(disk: &Disk, spot: Spot, range: &Range<usize>, dice: &mut Dice) -> (usize, usize) {
     let width = dice.one(&[1, 2, 4]);
     let aligned = |at: usize| at / width * width;
-    let range = disk.range(spot);
     match spot {
         Spot::Super => dice.one(SUPER_FIELDS),
         Spot::Inode(_) if range.len() > 0xB0 => dice.one(INODE_FIELDS),
@@ -201,7 +211,7 @@ fn field(disk: &Disk, spot: Spot, dice: &mut Dice) -> (usize, usize) {
     }
 }
 
-fn value(disk: &Disk, spots: &[Spot], at: usize, width: usize, dice: &mut Dice) -> u64 {
+fn value(disk: &Disk, spots: &[Placed], at: usize, width: usize, dice: &mut Dice) -> u64 {
     let mut old = [0; 8];
     old[..width].copy_from_slice(&disk.bytes[at..at + width]);
     let old = u64::from_le_bytes(old);
@@ -213,8 +223,8 @@ fn value(disk: &Disk, spots: &[Spot], at: usize, width: usize, dice: &mut Dice) 
         4 => old.wrapping_add(1),
         5 => old.wrapping_sub(1),
         6 => old ^ 1 << dice.below(width * 8),
-        7 => (disk.range(dice.one(spots)).start / BLOCK) as u64,
-        8 => match dice.one(spots) {
+        7 => (spots[dice.below(spots.len())].1.start / BLOCK) as u64,
+        8 => match spots[dice.below(spots.len())].0 {
             Spot::Inode(ino) | Spot::Names(ino, _) | Spot::Extents(ino, _) => ino.into(),
             _ => dice.next(),
         },
@@ -223,11 +233,10 @@ fn value(disk: &Disk, spots: &[Spot], at: usize, width: usize, dice: &mut Dice) 
 }
 
 /// A whole structure becomes another of its kind, nothing, or anything.
-fn replace(disk: &mut Disk, spots: &[Spot], spot: Spot, dice: &mut Dice) {
-    let range = disk.range(spot);
-    let same: Vec<Spot> =
-        spots.iter().copied().filter(|other| kind_of(*other) == kind_of(spot)).collect();
-    let other = disk.range(dice.one(&same));
+fn replace(disk: &mut Disk, spots: &[Placed], (spot, range): Placed, dice: &mut Dice) {
+    let same: Vec<&Placed> =
+        spots.iter().filter(|other| kind_of(other.0) == kind_of(spot)).collect();
+    let other = dice.one(&same).1.clone();
     let bytes = match dice.below(3) {
         0 if other.len() == range.len() => disk.bytes[other].to_vec(),
         1 => vec![0; range.len()],
@@ -251,7 +260,7 @@ fn mutate_table(disk: &mut Disk, dice: &mut Dice, gpt: bool) {
         };
         let width = dice.one(&[1, 2, 4, 8]);
         let at = (at / width * width).min(end - 8);
-        let value = value(disk, &[Spot::Super], at, width, dice);
+        let value = value(disk, &[(Spot::Super, 0..SECTOR)], at, width, dice);
         disk.put(at, &value.to_le_bytes()[..width]);
     }
     if gpt && disk.sealing {
