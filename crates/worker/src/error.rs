@@ -1,5 +1,7 @@
 //! What can go wrong with the worker.
 
+use goldleaf_tree::one_line;
+
 /// An error of the worker, seen from either side.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,5 +39,5 @@ pub enum WorkerError {
 fn complaint(stderr: &str) -> String {
     let says = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
     let line = stderr.lines().rev().find(says).unwrap_or("");
-    if line.is_empty() { String::new() } else { format!(" ({})", line.escape_debug()) }
+    if line.is_empty() { String::new() } else { format!(" ({})", one_line(line)) }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use goldleaf_host::File;
 use goldleaf_jail::{Jailed, Limits, spawn};
+use goldleaf_tree::one_line;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -104,7 +105,7 @@ impl Session {
     pub fn receive_batch<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, WorkerError> {
         match self.channel.receive::<Reply<Vec<T>>>()? {
             Reply::Done(batch) => Ok(batch),
-            Reply::Refused(why) => Err(WorkerError::Refused(why)),
+            Reply::Refused(why) => Err(WorkerError::Refused(one_line(&why))),
         }
     }
 
@@ -119,7 +120,7 @@ impl Session {
         let usage = WorkerUsage { peak_rss_bytes: ended.peak_rss_bytes };
         match reply {
             Reply::Done(value) => Ok((value, usage)),
-            Reply::Refused(why) => Err(WorkerError::Refused(why)),
+            Reply::Refused(why) => Err(WorkerError::Refused(one_line(&why))),
         }
     }
 

@@ -557,3 +557,89 @@ impl<I: Iterator<Item = (GuestPath, StackItem)>> Iterator for Plan<'_, I> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use goldleaf_tree::{Attrs, DirEntry, Node, Timestamp, Xattr};
+
+    use super::*;
+
+    /// One file: a byte in some of its blocks, and holes where `mapped` says so.
+    struct OneFile {
+        size: u64,
+        bytes: Vec<(u64, u8)>,
+        mapped: Option<Vec<FileExtent>>,
+    }
+
+    impl FileTree for OneFile {
+        fn root(&self) -> NodeId {
+            NodeId(2)
+        }
+
+        fn node(&self, id: NodeId) -> Result<Node, TreeError> {
+            let none = Timestamp::default();
+            let (mtime, ctime, crtime) = (none, none, none);
+            let attrs = Attrs { mode: 0, uid: 0, gid: 0, mtime, ctime, crtime, flags: 0 };
+            let (kind, size) = (NodeKind::File, self.size);
+            Ok(Node { id, kind, attrs, size, links: 1, generation: 0 })
+        }
+
+        fn entries(&self, _: NodeId) -> Result<Vec<DirEntry>, TreeError> {
+            Ok(Vec::new())
+        }
+
+        fn lookup(&self, _: NodeId, _: &[u8]) -> Result<Option<NodeId>, TreeError> {
+            Ok(None)
+        }
+
+        fn read(&self, _: NodeId, at: u64, buf: &mut [u8]) -> Result<usize, TreeError> {
+            let got = self.size.saturating_sub(at).min(buf.len() as u64);
+            buf.fill(0);
+            for (place, byte) in &self.bytes {
+                if (at..at + got).contains(place) {
+                    buf[(place - at) as usize] = *byte;
+                }
+            }
+            Ok(got as usize)
+        }
+
+        fn read_link(&self, _: NodeId) -> Result<Vec<u8>, TreeError> {
+            Ok(Vec::new())
+        }
+
+        fn xattrs(&self, _: NodeId) -> Result<Vec<Xattr>, TreeError> {
+            Ok(Vec::new())
+        }
+
+        fn extents(&self, _: NodeId) -> Result<Option<Vec<FileExtent>>, TreeError> {
+            Ok(self.mapped.clone())
+        }
+    }
+
+    fn digest(size: u64, bytes: &[(u64, u8)], mapped: Option<&[u64]>) -> Digest {
+        let extent = |block: &u64| FileExtent { file_block: *block, volume_block: 9, blocks: 1 };
+        let mapped = mapped.map(|blocks| blocks.iter().map(extent).collect());
+        let file = OneFile { size, bytes: bytes.to_vec(), mapped };
+        content_digest(&file, NodeId(12)).expect("a file").expect("a digest")
+    }
+
+    #[test]
+    fn holes_are_zeroes_and_cost_nothing() {
+        const LEN: u64 = 3 << 20;
+        let byte = [(5 * 4096 + 1, 7)];
+        let whole = digest(LEN, &byte, None);
+        assert_eq!(whole, digest(LEN, &byte, Some(&[5])));
+        assert_eq!(whole, digest(LEN, &byte, Some(&[1, 5, 6])));
+        assert_ne!(whole, digest(LEN + 1, &byte, None));
+        assert_ne!(whole, digest(LEN, &[(6 * 4096 + 1, 7)], None));
+        assert_ne!(whole, digest(LEN, &[], None));
+        // 16 TiB: at a GB a second this would take hours.
+        let huge = digest((1 << 44) - 4096, &byte, Some(&[5]));
+        assert_ne!(huge, whole);
+    }
+
+    #[test]
+    fn short_files_are_their_bytes() {
+        assert_eq!(digest(3, &[(1, 7)], None), Digest::of(&[0, 7, 0]));
+    }
+}
