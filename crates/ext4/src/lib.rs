@@ -22,6 +22,7 @@ mod extent;
 mod fields;
 mod gate;
 mod group;
+mod htree;
 mod inode;
 mod journal;
 mod superblock;

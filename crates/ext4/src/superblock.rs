@@ -224,6 +224,12 @@ impl Superblock {
         if !(11..=self.inodes).contains(&self.first_inode) {
             return Err(corrupt(place, "a first inode of 11 or more", self.first_inode));
         }
+        let descriptors = groups.div_ceil(BLOCK_SIZE / u64::from(self.desc_size));
+        let meta = self.incompat & feature::INCOMPAT_META_BG != 0;
+        if meta && u64::from(self.first_meta_bg) > descriptors {
+            let expected = format!("a first meta group of at most {descriptors}");
+            return Err(corrupt(place, expected, self.first_meta_bg));
+        }
         if self.reserved_gdt > 1024 {
             return Err(corrupt(place, "at most 1024 reserved blocks", self.reserved_gdt));
         }

@@ -5,6 +5,7 @@
 //!    shared, as often as they say.
 //! 3. From the root, every directory is met once and names only what is in use; every inode has as
 //!    many names as it says.
+//!    Hash trees of directories are trees.
 //! 4. No block in use is free in its bitmap.
 //!
 //! Memory is one bit a block, four bytes an inode, and one directory at a time.
@@ -17,6 +18,7 @@ use crate::dir;
 use crate::error::{Ext4Error, Result, corrupt};
 use crate::extent::read_map;
 use crate::fields::Fields;
+use crate::htree;
 use crate::inode::{Inode, InodeNo};
 use crate::volume::{Volume, bit};
 use crate::xattr;
@@ -304,6 +306,7 @@ impl<'a> Check<'a> {
         self.links[ino.0 as usize] -= 1;
         let many = inode.links == 1;
         let list = dir::list(self.volume, &inode)?;
+        htree::check(self.volume, &inode)?;
         self.names += list.len() as u64;
         if self.names > self.limits.names {
             return Err(Ext4Error::Limit(format!("more than {} names", self.limits.names)));

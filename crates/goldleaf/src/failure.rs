@@ -14,6 +14,8 @@ use goldleaf_vm::VmError;
 use goldleaf_worker::WorkerError;
 use serde::Serialize;
 
+use crate::output;
+
 /// Whose affair a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -116,11 +118,11 @@ impl Failure {
         if json {
             let told = Told { error: &self.message, kind: self.kind, hint };
             let text = serde_json::to_string(&told).unwrap_or_else(|_| self.message.clone());
-            eprintln!("{text}");
+            output::complain_json(&text);
         } else {
-            eprintln!("error: {}", self.message);
+            output::complain(&format!("error: {}", self.message));
             if let Some(hint) = hint {
-                eprintln!("hint: {hint}");
+                output::complain(&format!("hint: {hint}"));
             }
         }
         ExitCode::from(self.kind.exit_code())

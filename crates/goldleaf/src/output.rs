@@ -1,7 +1,12 @@
-//! What goes to standard output: JSON for programs, tables and sentences for people.
+//! What goes to standard output and standard error: JSON for programs, tables and sentences for
+//! people.
+//!
+//! Names that guests chose are among it. Here, at the door, is the place where whatever a terminal
+//! would obey is taken out, whoever forgot it before; only line breaks of our own stay.
 
 use std::io::{self, Write};
 
+use goldleaf_tree::is_obeyed;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -10,7 +15,7 @@ use crate::failure::Failure;
 pub fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::internal(format!("the answer cannot be written: {error}")))?;
-    text_line(&text)
+    bytes_out(format!("{}\n", safe_json(&text)).as_bytes())
 }
 
 /// Prints text for people; nothing for an empty one.
@@ -20,7 +25,40 @@ pub fn text(text: &str) -> Result<(), Failure> {
 }
 
 fn text_line(text: &str) -> Result<(), Failure> {
-    bytes_out(format!("{text}\n").as_bytes())
+    bytes_out(format!("{}\n", lines(text)).as_bytes())
+}
+
+/// Prints a line, or lines, on standard error.
+pub fn complain(text: &str) {
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{}", lines(text));
+}
+
+/// Prints a JSON document on standard error.
+pub fn complain_json(text: &str) {
+    // As above.
+    let _ = writeln!(io::stderr(), "{}", safe_json(text));
+}
+
+/// A JSON document in which what a terminal would obey is escaped: it can stand in strings only,
+/// where the escape means the same.
+fn safe_json(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character == '\n' || !is_obeyed(character) {
+            safe.push(character);
+        } else {
+            let mut units = [0; 2];
+            let escaped = character.encode_utf16(&mut units).iter();
+            safe.extend(escaped.map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    safe
+}
+
+/// A text without what a terminal would obey, but for the ends of lines.
+fn lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// Prints bytes as they are. A reader that has seen enough (`| head`) is no failure.
@@ -73,9 +111,9 @@ impl Table {
     }
 }
 
-/// A text without control characters.
+/// A text without what a terminal would obey: one line.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// A number of bytes for people, in powers of 1024.
@@ -171,6 +209,37 @@ mod tests {
         assert_eq!(when(951_782_400), "2000-02-29 00:00 UTC");
         assert_eq!(when(1_767_225_599), "2025-12-31 23:59 UTC");
         assert_eq!(when(4_107_542_400), "2100-03-01 00:00 UTC");
+    }
+
+    /// What guests call their files.
+    const NAMES: &[&str] = &[
+        "\u{1b}[2J\u{1b}]0;title\u{7}",
+        "a\r\nerror: forged\n",
+        "\u{202e}fdp.exe",
+        "\u{9b}31mred",
+        "\u{2066}\u{2069}\u{200f}\u{feff}",
+        "\u{2028}\u{2029}\u{85}\u{b}\u{c}",
+        "\u{7f}\u{8}\u{0}",
+        "tag\u{e0041}",
+    ];
+
+    #[test]
+    fn nothing_that_a_guest_names_is_obeyed() {
+        let clean = |text: &str| !text.chars().any(|c| c != '\n' && is_obeyed(c));
+        for name in NAMES {
+            assert!(!printable(name).chars().any(is_obeyed), "{name:?}");
+            assert!(clean(&lines(name)), "{name:?}");
+            let mut table = Table::new(["NAME"], "");
+            table.row([(*name).into()]);
+            assert!(clean(&table.render()), "{name:?}");
+            assert_eq!(table.render().lines().count(), 2, "{name:?}");
+            let json = serde_json::to_string_pretty(&[name]).expect("JSON");
+            assert!(clean(&safe_json(&json)), "{name:?}");
+            assert_eq!(safe_json(&json).lines().count(), 3, "{name:?}");
+            let back: Vec<String> = serde_json::from_str(&safe_json(&json)).expect("JSON still");
+            assert_eq!(back, [*name]);
+        }
+        assert_eq!(lines("two\nlines"), "two\nlines");
     }
 
     #[test]

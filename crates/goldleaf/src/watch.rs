@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use goldleaf_host::{Clock, RealClock};
+use goldleaf_tree::is_obeyed;
 
 use crate::output;
 
@@ -78,6 +79,8 @@ fn open(log: &Path, from: u64) -> Option<File> {
 #[derive(Default)]
 struct Filter {
     state: Sequence,
+    /// The bytes of a character beyond ASCII that is not complete.
+    held: Vec<u8>,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +95,32 @@ enum Sequence {
 
 impl Filter {
     fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
-        bytes.iter().copied().filter(|&byte| self.takes(byte)).collect()
+        let mut passed = Vec::with_capacity(bytes.len());
+        for &byte in bytes {
+            if self.takes(byte) {
+                self.put(byte, &mut passed);
+            }
+        }
+        passed
+    }
+
+    /// Lets whole characters through: terminals have control characters beyond ASCII too.
+    fn put(&mut self, byte: u8, passed: &mut Vec<u8>) {
+        if byte.is_ascii() {
+            self.held.clear();
+            passed.push(byte);
+            return;
+        }
+        if byte >= 0xc0 {
+            self.held.clear();
+        }
+        self.held.push(byte);
+        match std::str::from_utf8(&self.held) {
+            Ok(text) if text.contains(is_obeyed) => self.held.clear(),
+            Ok(_) => passed.append(&mut self.held),
+            Err(error) if error.error_len().is_some() => self.held.clear(),
+            Err(_) => {}
+        }
     }
 
     fn takes(&mut self, byte: u8) -> bool {
@@ -122,5 +150,10 @@ mod tests {
         assert_eq!(filter.pass(b"x\x1b["), b"x");
         assert_eq!(filter.pass(b"2Jy"), b"y");
         assert_eq!(filter.pass(b"\x1b]0;title\x07"), b"0;title");
+        // Beyond ASCII: the one-character form of ESC [, as UTF-8 and raw, and a turned line.
+        assert_eq!(filter.pass(b"a\xc2\x9b2Jb\x9b2J"), b"a2Jb2J");
+        assert_eq!(filter.pass("ä\u{202e}日".as_bytes()), "ä日".as_bytes());
+        let cut = [filter.pass(b"\xe6\x97"), filter.pass(b"\xa5")].concat();
+        assert_eq!(cut, "日".as_bytes());
     }
 }

@@ -40,6 +40,8 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
@@ -77,8 +79,13 @@ pub fn enter() -> Result<(), JailError> {
         ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
     // Memory may never become executable.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        rules.insert(call, vec![not_executable()?]);
+        let executable = libc::PROT_EXEC as u64;
+        rules.insert(call, vec![only(2, SeccompCmpOp::MaskedEq(executable), 0)?]);
     }
+    // An abort is a signal to oneself.
+    let own = only(0, SeccompCmpOp::Eq, u64::from(std::process::id()))?;
+    rules.insert(libc::SYS_tgkill, vec![own]);
+    let_faults_end_us();
     apply(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
 }
 
@@ -125,11 +132,19 @@ fn restrict(ruleset: RulesetCreated) -> Result<(), JailError> {
     Ok(())
 }
 
-fn not_executable() -> Result<SeccompRule, JailError> {
-    let executable = libc::PROT_EXEC as u64;
-    let condition =
-        SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0);
+/// Lets a call through by one of its arguments.
+fn only(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, JailError> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value);
     SeccompRule::new(vec![condition.map_err(unenforced)?]).map_err(unenforced)
+}
+
+/// Takes the standard library's handlers of faults away: they end with a system call that the jail
+/// denies, so that a fault would come again and again until processor time is up.
+fn let_faults_end_us() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the default action, set before any other thread is there.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 fn apply(

@@ -16,10 +16,12 @@
 //! exec.
 
 mod enter;
+#[cfg(feature = "probes")]
+pub mod probes;
 mod spawn;
 
 pub use enter::{enter, enter_for_tool};
-pub use spawn::{Ended, Jailed, Limits, spawn};
+pub use spawn::{Cause, Ended, Jailed, Limits, spawn};
 
 use std::os::fd::{FromRawFd, OwnedFd};
 

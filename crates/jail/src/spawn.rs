@@ -44,16 +44,49 @@ pub struct Ended {
     pub peak_rss_bytes: u64,
 }
 
+/// Why a sandboxed process ended, as far as its status tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// It came to its limit of processor time.
+    #[error("it came to its limit of processor time")]
+    Processor,
+    /// It came to its limit of memory.
+    #[error("it came to its limit of memory")]
+    Memory,
+    /// It wrote more than it may.
+    #[error("it wrote more than it may")]
+    Output,
+    /// Somebody killed it: the system, for want of memory, or a person.
+    #[error("it was killed, perhaps because the system ran out of memory")]
+    Killed,
+    /// Another signal, which its own doing called for.
+    #[error("it died of signal {0}")]
+    Signal(i32),
+    /// It met a mistake of its own and gave up: a panic.
+    #[error("it met a mistake of its own and gave up")]
+    Panic,
+    /// It ended by itself with this status.
+    #[error("it ended with status {0}")]
+    Status(i32),
+}
+
+/// What a program ends with that panicked.
+const PANICKED: i32 = 101;
+/// What the standard library says, before it aborts, of memory that it does not get.
+const NO_MEMORY: &str = "memory allocation of ";
+
 impl Ended {
-    /// One clause for people.
-    pub fn describe(&self) -> String {
+    /// Why it ended.
+    pub fn cause(&self) -> Cause {
         match self.status.signal() {
-            Some(libc::SIGXCPU) | Some(libc::SIGKILL) => {
-                "it was stopped at its limit of processor time or memory".into()
-            }
-            Some(libc::SIGXFSZ) => "it wrote more than it may".into(),
-            Some(signal) => format!("it died of signal {signal}"),
-            None => format!("it ended with status {}", self.status.code().unwrap_or(-1)),
+            Some(libc::SIGXCPU) => Cause::Processor,
+            Some(libc::SIGXFSZ) => Cause::Output,
+            Some(libc::SIGKILL) => Cause::Killed,
+            Some(libc::SIGABRT) if self.stderr.contains(NO_MEMORY) => Cause::Memory,
+            Some(signal) => Cause::Signal(signal),
+            None if self.status.code() == Some(PANICKED) => Cause::Panic,
+            None => Cause::Status(self.status.code().unwrap_or(-1)),
         }
     }
 }
@@ -117,10 +150,11 @@ fn prepare_child(numbers: &[RawFd], limits: Limits, parent: u32) -> io::Result<(
         )
     };
     check(closed as i32)?;
-    limit(libc::RLIMIT_AS, limits.memory_bytes)?;
-    limit(libc::RLIMIT_CPU, limits.cpu_secs)?;
-    limit(libc::RLIMIT_FSIZE, limits.file_bytes)?;
-    limit(libc::RLIMIT_CORE, 0)?;
+    limit(libc::RLIMIT_AS, limits.memory_bytes, limits.memory_bytes)?;
+    // The soft limit sends a signal of its own; who blocks that one is killed a second later.
+    limit(libc::RLIMIT_CPU, limits.cpu_secs, limits.cpu_secs.saturating_add(1))?;
+    limit(libc::RLIMIT_FSIZE, limits.file_bytes, limits.file_bytes)?;
+    limit(libc::RLIMIT_CORE, 0, 0)?;
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })?;
     // The parent may have died before the line above.
     if unsafe { libc::getppid() } as u32 != parent {
@@ -129,8 +163,8 @@ fn prepare_child(numbers: &[RawFd], limits: Limits, parent: u32) -> io::Result<(
     Ok(())
 }
 
-fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+fn limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     check(unsafe { libc::setrlimit(resource, &limit) })
 }
 

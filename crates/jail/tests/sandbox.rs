@@ -7,15 +7,17 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 
-use goldleaf_jail::{Limits, enter, inherited, inherited_socket, spawn};
+use goldleaf_jail::{Cause, Limits, enter, inherited, inherited_socket, spawn};
 
-const LIMITS: Limits = Limits { memory_bytes: 512 << 20, cpu_secs: 5, file_bytes: 1 << 20 };
+const LIMITS: Limits = Limits { memory_bytes: 512 << 20, cpu_secs: 1, file_bytes: 1 << 20 };
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("probe") => probe(),
         Some("hog") => hog(),
         Some("spin") => spin(),
+        Some("write") => write_on(),
+        Some(mode @ ("panic" | "abort" | "fault")) => fail(mode),
         // The test runner's own arguments (filters, --nocapture) are for the parent.
         _ => parent(),
     }
@@ -23,7 +25,7 @@ fn main() {
 
 fn parent() {
     every_probe_is_denied();
-    limits_end_a_hog_and_a_spinner();
+    limits_end_what_goes_past_them();
     println!("2 passed, 0 failed");
 }
 
@@ -41,18 +43,26 @@ fn run(mode: &str) -> (String, goldleaf_jail::Ended) {
 
 fn every_probe_is_denied() {
     let (answer, ended) = run("probe");
-    assert!(ended.status.success(), "{} {}", ended.describe(), ended.stderr);
+    assert!(ended.status.success(), "{} {}", ended.cause(), ended.stderr);
     let lines: Vec<&str> = answer.lines().collect();
     assert!(lines.len() >= 40, "only {} probes ran", lines.len());
     let open: Vec<&&str> = lines.iter().filter(|line| !line.ends_with(" denied")).collect();
     assert!(open.is_empty(), "the sandbox let through: {open:?}");
 }
 
-fn limits_end_a_hog_and_a_spinner() {
-    let (_, ended) = run("hog");
-    assert!(!ended.status.success(), "1 GiB was had in a jail of 512 MiB");
-    let (_, ended) = run("spin");
-    assert!(!ended.status.success(), "a spinner went past its limit");
+fn limits_end_what_goes_past_them() {
+    let modes = [
+        ("hog", Cause::Memory),
+        ("spin", Cause::Processor),
+        ("write", Cause::Output),
+        ("panic", Cause::Panic),
+        ("abort", Cause::Signal(libc::SIGABRT)),
+        ("fault", Cause::Signal(libc::SIGSEGV)),
+    ];
+    for (mode, cause) in modes {
+        let (_, ended) = run(mode);
+        assert_eq!(ended.cause(), cause, "{mode}: {}", ended.stderr);
+    }
 }
 
 fn hog() {
@@ -65,6 +75,25 @@ fn spin() {
     enter().expect("enter");
     loop {
         std::hint::spin_loop();
+    }
+}
+
+fn fail(mode: &str) {
+    enter().expect("enter");
+    match mode {
+        "panic" => panic!("as asked"),
+        "abort" => std::process::abort(),
+        // SAFETY: none; it is to fail.
+        _ => unsafe { std::ptr::null_mut::<u8>().write_volatile(1) },
+    }
+}
+
+fn write_on() {
+    let mut file = File::from(inherited(1).remove(0));
+    enter().expect("enter");
+    let block = vec![1_u8; 1 << 16];
+    loop {
+        file.write_all(&block).expect("room");
     }
 }
 

@@ -14,8 +14,10 @@
 mod budget;
 mod fuzz;
 mod guests;
+mod hostile;
 mod nbd;
 mod replay;
+mod sandbox;
 mod storage;
 
 use std::process::ExitCode;
@@ -34,6 +36,8 @@ const GROUPS: &[Group] = &[
     ("errors", storage::errors),
     ("rest", storage::rest),
     ("bugs", storage::bugs),
+    ("sandbox", sandbox::run),
+    ("hostile", hostile::run),
     ("nbd", nbd::run),
     ("replay", replay::run),
     ("guests", guests::run),
@@ -42,13 +46,25 @@ const GROUPS: &[Group] = &[
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match run(&args) {
+    let outcome = match args.split_first() {
+        Some((word, rest)) if word == "worker" => worker(rest),
+        Some((word, rest)) if word == "batch" => hostile::child(rest),
+        Some((word, rest)) if word == "probe" => sandbox::child(rest),
+        _ => run(&args),
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// A worker that this program started, as the product's own program would be one.
+fn worker(args: &[String]) -> Result<ExitCode> {
+    let count = args.first().ok_or("worker: how many files?")?.parse()?;
+    Ok(goldleaf_worker::serve(count).map(|()| ExitCode::SUCCESS)?)
 }
 
 fn run(args: &[String]) -> Result<ExitCode> {

@@ -4,10 +4,12 @@
 //! (layers, rules, plans) never know which. Nothing here does any input or output.
 
 mod path;
+mod shown;
 
 use serde::{Deserialize, Serialize};
 
 pub use path::{GuestPath, PathError};
+pub use shown::{is_obeyed, one_line};
 
 /// Identifies a node within one tree: the inode number on ext4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! What can go wrong with the worker.
 
+use goldleaf_tree::one_line;
+
 /// An error of the worker, seen from either side.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -10,6 +12,8 @@ pub enum WorkerError {
     /// The process ended before it answered.
     #[error("the worker did not finish: {how}{}", complaint(.stderr))]
     Died {
+        /// Why it ended.
+        cause: goldleaf_jail::Cause,
         /// How it ended, one clause.
         how: String,
         /// What it complained.
@@ -31,7 +35,9 @@ pub enum WorkerError {
     Io(#[from] std::io::Error),
 }
 
+/// The last line that says something; behind a panic's message stands advice to developers.
 fn complaint(stderr: &str) -> String {
-    let line = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
-    if line.is_empty() { String::new() } else { format!(" ({})", line.escape_debug()) }
+    let says = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
+    let line = stderr.lines().rev().find(says).unwrap_or("");
+    if line.is_empty() { String::new() } else { format!(" ({})", one_line(line)) }
 }

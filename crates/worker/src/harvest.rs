@@ -26,7 +26,9 @@ use crate::facts::{GuestFacts, Packages};
 use crate::merging::{owned, shared_files};
 use crate::mounted::MountedTree;
 use crate::outside;
-use crate::protocol::{DiskRun, Fate, HarvestMode, HarvestReply, HarvestTask, Item, PathFacts};
+use crate::protocol::{
+    DiskRun, Fate, HarvestMode, HarvestReply, HarvestTask, Item, PathFacts, Reply,
+};
 use crate::serve::{Handed, refused};
 use crate::site_rules::compile;
 use crate::volumes::{Journal, Volumes, on_disk, within};
@@ -132,7 +134,7 @@ fn ask(
     let mut known = HashMap::with_capacity(changes.len());
     for batch in changes.chunks(BATCH) {
         let paths: Vec<&GuestPath> = batch.iter().map(Change::path).collect();
-        channel.send(&paths)?;
+        channel.send(&Reply::Done(&paths))?;
         let answers: Vec<PathFacts> = channel.receive()?;
         if answers.len() != paths.len() {
             return Err(WorkerError::Protocol {
@@ -142,7 +144,7 @@ fn ask(
         }
         known.extend(paths.into_iter().cloned().zip(answers));
     }
-    channel.send(&Vec::<GuestPath>::new())?;
+    channel.send(&Reply::Done(Vec::<GuestPath>::new()))?;
     Ok(known)
 }
 
@@ -171,10 +173,10 @@ impl Work<'_> {
             });
             let items: Vec<Item> = items.collect::<Result<_, _>>()?;
             if !items.is_empty() {
-                channel.send(&items)?;
+                channel.send(&Reply::Done(items))?;
             }
         }
-        channel.send(&Vec::<Item>::new())
+        channel.send(&Reply::Done(Vec::<Item>::new()))
     }
 
     fn item(&self, change: &Change, one: &Classified) -> Result<Item, WorkerError> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use goldleaf_host::File;
 use goldleaf_jail::{Jailed, Limits, spawn};
+use goldleaf_tree::one_line;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -100,9 +101,12 @@ impl Session {
         self.channel.send(message)
     }
 
-    /// Receives one message.
-    pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, WorkerError> {
-        self.channel.receive()
+    /// Receives a batch of what the worker lists; a refusal may stand in its place.
+    pub fn receive_batch<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, WorkerError> {
+        match self.channel.receive::<Reply<Vec<T>>>()? {
+            Reply::Done(batch) => Ok(batch),
+            Reply::Refused(why) => Err(WorkerError::Refused(one_line(&why))),
+        }
     }
 
     /// Receives the last answer and sees the worker out.
@@ -116,7 +120,7 @@ impl Session {
         let usage = WorkerUsage { peak_rss_bytes: ended.peak_rss_bytes };
         match reply {
             Reply::Done(value) => Ok((value, usage)),
-            Reply::Refused(why) => Err(WorkerError::Refused(why)),
+            Reply::Refused(why) => Err(WorkerError::Refused(one_line(&why))),
         }
     }
 
@@ -125,7 +129,8 @@ impl Session {
         drop(self.channel);
         match (error, self.jailed.wait()) {
             (WorkerError::Io(_), Ok(ended)) => {
-                WorkerError::Died { how: ended.describe(), stderr: ended.stderr }
+                let cause = ended.cause();
+                WorkerError::Died { cause, how: cause.to_string(), stderr: ended.stderr }
             }
             (error, _) => error,
         }

@@ -34,5 +34,7 @@ pub use channel::{BATCH, Channel};
 pub use error::WorkerError;
 pub use launch::{Launcher, Scale, Session, WorkerUsage};
 pub use mounted::MountedTree;
+#[cfg(feature = "proof")]
+pub use serve::look;
 pub use serve::serve;
 pub use tool::exec_tool;

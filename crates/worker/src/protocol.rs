@@ -5,10 +5,12 @@
 //!
 //! ```text
 //!   Compose   parent: batches of StackEntry                    worker: Reply<ComposeReply>
-//!   Harvest   worker: batches of GuestPath (all that changed)
+//!   Harvest   worker: Reply of batches of GuestPath (all that changed)
 //!             parent: batches of PathFacts, one a path
-//!             worker: batches of Item, then Reply<HarvestReply>
+//!             worker: Reply of batches of Item, then Reply<HarvestReply>
 //! ```
+//! Where the worker speaks, each batch is in a [`Reply`] of its own, so that a refusal can stand in
+//! its place.
 
 use goldleaf_block::{BlockNo, BlockRange, ByteLen, ByteOffset, ExtentMap, MapExtent, SourceIndex};
 use goldleaf_layer::classify::Summary;

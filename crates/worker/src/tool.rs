@@ -36,10 +36,8 @@ impl Launcher {
         if ended.status.success() {
             return Ok(());
         }
-        Err(WorkerError::Died {
-            how: format!("{name}: {}", ended.describe()),
-            stderr: ended.stderr,
-        })
+        let cause = ended.cause();
+        Err(WorkerError::Died { cause, how: format!("{name}: {cause}"), stderr: ended.stderr })
     }
 }
 

@@ -44,9 +44,17 @@ const INCOMPAT_FILETYPE: u32 = 0x2;
 const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_EXTENTS: u32 = 0x40;
 const INCOMPAT_CSUM_SEED: u32 = 0x2000;
+/// What only files use that validation refuses: encrypt, casefold.
+const INCOMPAT_UNUSED: u32 = 0x10000 | 0x20000;
 /// filetype, meta_bg, extents, 64bit, flex_bg, metadata_csum_seed, large_dir.
-const INCOMPAT_ALLOWED: u32 =
-    INCOMPAT_FILETYPE | 0x10 | INCOMPAT_EXTENTS | 0x80 | 0x200 | INCOMPAT_CSUM_SEED | 0x4000;
+const INCOMPAT_ALLOWED: u32 = INCOMPAT_FILETYPE
+    | 0x10
+    | INCOMPAT_EXTENTS
+    | 0x80
+    | 0x200
+    | INCOMPAT_CSUM_SEED
+    | 0x4000
+    | INCOMPAT_UNUSED;
 pub(super) const RO_LARGE_FILE: u32 = 0x2;
 const RO_GDT_CSUM: u32 = 0x10;
 const RO_DIR_NLINK: u32 = 0x20;

@@ -194,6 +194,10 @@ fn superblocks_that_lie_are_refused() {
     check(0x58, &[3, 1]);
     check(0xFE, &[0xFF, 0xFF]); // descriptor size
     check(0xCE, &[0xFF, 0xFF]); // reserved descriptors
+    let mut bytes = sound.clone();
+    bytes[1024 + 0x60] |= 0x10; // meta groups, the first far behind the last
+    bytes[1024 + 0x104..][..4].fill(0xFF);
+    assert!(Volume::open(memory(bytes)).is_err());
     assert!(Volume::open(memory(sound[..2048].to_vec())).is_err());
     assert!(Volume::open(memory(Vec::new())).is_err());
 }
@@ -211,4 +215,34 @@ fn a_journal_that_is_no_file_is_refused() {
     assert!(check(224).is_err(), "a free inode");
     assert!(check(1 << 30).is_err(), "beyond all inodes");
     assert!(check(2).is_err(), "a directory");
+}
+
+/// Changes the root of the one hash tree in an image without checksums, and validates.
+fn with_hash_tree(change: impl Fn(&mut [u8])) -> Result<(), Ext4Error> {
+    let mut bytes = image(&["-O", "^metadata_csum,^uninit_bg"], false);
+    let is_root = |block: &&mut [u8]| {
+        block[4..9] == [12, 0, 1, 2, b'.'] && block[0x1D] == 8 && block[0x10..0x12] == [0xF4, 0x0F]
+    };
+    // The journal may have another copy.
+    let found = bytes.chunks_mut(4096).filter(is_root).map(|root| change(root)).count();
+    assert!(found > 0, "a directory of many names");
+    let volume = Volume::open(memory(bytes)).expect("opens");
+    validate(&volume, Limits::default()).map(|_| ())
+}
+
+#[test]
+fn hash_trees_that_are_none_are_refused() {
+    with_hash_tree(|_| ()).expect("sound");
+    let wounds: [fn(&mut [u8]); 6] = [
+        |root| root[0x1C] = 7,                                  // an unknown hash
+        |root| root[0x1E] = 255,                                // 255 levels
+        |root| root[0x22..0x24].fill(0),                        // no records
+        |root| root[0x22..0x24].fill(0xFF),                     // more than fit
+        |root| root[0x24..0x28].fill(0),                        // the root below itself
+        |root| root[0x24..0x28].copy_from_slice(&[9, 9, 9, 0]), // a block of nobody's
+    ];
+    for (number, wound) in wounds.iter().enumerate() {
+        let error = with_hash_tree(wound).expect_err("refused");
+        assert!(matches!(error, Ext4Error::Corrupt { .. }), "{number}: {error}");
+    }
 }

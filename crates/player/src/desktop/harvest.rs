@@ -116,7 +116,7 @@ impl Harvest<'_> {
         let mut lookup = Lookup::new(self.stack)?;
         let mut asked = 0;
         loop {
-            let paths: Vec<GuestPath> = worker.receive()?;
+            let paths: Vec<GuestPath> = worker.receive_batch()?;
             if paths.is_empty() {
                 break;
             }
@@ -128,7 +128,7 @@ impl Harvest<'_> {
         }
         let mut items = Vec::new();
         loop {
-            let batch: Vec<Item> = worker.receive()?;
+            let batch: Vec<Item> = worker.receive_batch()?;
             if batch.is_empty() {
                 return Ok(items);
             }

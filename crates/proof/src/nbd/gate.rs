@@ -162,6 +162,10 @@ impl File for GateFile {
         self.gate.pass(Done::Sync, || self.inner.sync_data())
     }
 
+    fn drop_cache(&self) -> io::Result<()> {
+        self.inner.drop_cache()
+    }
+
     fn punch_hole(&self, at: u64, len: u64) -> io::Result<()> {
         self.gate.pass(Done::Change, || self.inner.punch_hole(at, len))
     }
