@@ -66,7 +66,7 @@ impl Judge {
         let report = goldleaf_image::inspect_disk(
             &launcher,
             &whole(sound.bytes.len() as u64)?,
-            &[file.clone()],
+            std::slice::from_ref(&file),
         )?;
         let volumes = report.volumes;
         let bytes = sound.bytes.clone();
