@@ -66,7 +66,7 @@ impl Judge {
         let report = goldleaf_image::inspect_disk(
             &launcher,
             &whole(sound.bytes.len() as u64)?,
-            &[file.clone()],
+            std::slice::from_ref(&file),
         )?;
         let volumes = report.volumes;
         let bytes = sound.bytes.clone();
@@ -130,9 +130,10 @@ impl Judge {
 
     fn compose(&self, file: &Arc<dyn File>, volumes: &[VolumeSpec]) -> Result<ComposeReply> {
         let metadata = file_from_fd(tempfile::tempfile()?.into());
+        let files = [file.clone(), metadata];
         let map = whole(file.len()?)?;
         let task = Task::Compose(ComposeTask {
-            disk: DiskSpec { map, sources: vec![0] },
+            disk: DiskSpec { map: map.clone(), sources: vec![0] },
             volumes: volumes.to_vec(),
             metadata: 1,
             metadata_source: SourceIndex(1),
@@ -144,12 +145,18 @@ impl Judge {
             derived: Vec::new(),
         });
         let scale = Scale { files: 1000, output_bytes: 512 << 20 };
-        let mut worker = self.launcher.start(&[file.clone(), metadata], scale, &task)?;
+        let mut worker = self.launcher.start(&files, scale, &task)?;
         // A worker that refuses ends the conversation; what it said is in its reply.
         match worker.send(&stack()?).and_then(|()| worker.send(&Vec::<StackEntry>::new())) {
-            Ok(()) | Err(WorkerError::Io(_)) => Ok(worker.finish()?.0),
-            Err(error) => Err(worker.explain(error).into()),
+            Ok(()) | Err(WorkerError::Io(_)) => {}
+            Err(error) => return Err(worker.explain(error).into()),
         }
+        let reply: ComposeReply = worker.finish()?.0;
+        // What is composed of a sound volume is sound.
+        let composed = map.overlaid(&reply.extents)?;
+        goldleaf_image::seal_disk(&self.launcher, &composed, &files, volumes)
+            .map_err(|error| format!("the composed disk: {error}"))?;
+        Ok(reply)
     }
 
     fn as_session(&self, disk: &Disk) -> Answer {
