@@ -19,7 +19,10 @@ const TARGETS_MIN: f64 = 15.0;
 pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/run");
     let seconds = budget.of(SECONDS.0, SECONDS.1).to_string();
-    let output = Command::new(&script).arg(seconds).stderr(Stdio::inherit()).output()?;
+    let jobs = std::thread::available_parallelism()?.to_string();
+    let mut command = Command::new(&script);
+    command.arg(seconds).env("FUZZ_JOBS", jobs).stderr(Stdio::inherit());
+    let output = command.output()?;
     let text = String::from_utf8(output.stdout)?;
     eprint!("{text}");
     let ends = text.lines().filter_map(End::parse).collect::<Vec<_>>();

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::protocol::{Reply, Task};
 use crate::{Channel, WorkerError};
 
-/// Memory that any worker may have, and what each file of a volume adds (DECISIONS 25), in bytes.
+/// Memory that any worker may have, and what each file of a volume adds, in bytes.
 const MEMORY_BASE: u64 = 512 << 20;
 const MEMORY_PER_FILE: u64 = 200;
 /// Processor time likewise, in seconds.

@@ -224,7 +224,7 @@ fn with_hash_tree(change: impl Fn(&mut [u8])) -> Result<(), Ext4Error> {
         block[4..9] == [12, 0, 1, 2, b'.'] && block[0x1D] == 8 && block[0x10..0x12] == [0xF4, 0x0F]
     };
     // The journal may have another copy.
-    let found = bytes.chunks_mut(4096).filter(is_root).map(|root| change(root)).count();
+    let found = bytes.chunks_mut(4096).filter(is_root).map(&change).count();
     assert!(found > 0, "a directory of many names");
     let volume = Volume::open(memory(bytes)).expect("opens");
     validate(&volume, Limits::default()).map(|_| ())
