@@ -9,8 +9,8 @@ use crate::output::{counted, printable, size};
 /// Read everything that is stored and compare it with what names it
 ///
 /// Nothing is written, and desktops may run meanwhile. What is damaged is named by what it means:
-/// versions of images and layers, and the LivePCs and desktops that stand on one. Composed disks are
-/// made again when they are needed, and are not looked at; a session that was not finished is
+/// versions of images and layers, and the LivePCs and desktops that stand on one. Composed disks
+/// are made again when they are needed, and are not looked at; a session that was not finished is
 /// checked when it is started again. The exit code is 70 when something is damaged.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
