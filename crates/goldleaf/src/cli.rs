@@ -68,6 +68,7 @@ enum Command {
     Rejuvenate(commands::rejuvenate::Args),
     Apps(commands::apps::Args),
     Gc(commands::gc::Args),
+    Check(commands::check::Args),
     #[command(subcommand)]
     Rules(commands::rules::Command),
     Doctor(commands::doctor::Args),
@@ -171,6 +172,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Rejuvenate(args) => commands::rejuvenate::run(app, &args),
         Command::Apps(args) => commands::apps::run(app, &args),
         Command::Gc(args) => commands::gc::run(app, &args),
+        Command::Check(args) => commands::check::run(app, &args),
         Command::Rules(command) => commands::rules::run(app, command),
         Command::Doctor(args) => commands::doctor::run(app, &args),
         Command::Completions(args) => commands::completions::run(app, &args),

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 const USER: i32 = 2;
 const CONFIG: i32 = 3;
 const ENVIRONMENT: i32 = 4;
+const INTERNAL: i32 = 70;
 const MIB: u64 = 1 << 20;
 /// Where the one partition of a test disk begins, and how large it is, in bytes.
 const PART_START: u64 = MIB;
@@ -198,6 +199,7 @@ const COMMANDS: &[&str] = &[
     "rules explain",
     "rules check",
     "rules list",
+    "check",
     "doctor",
     "completions",
     "man",
@@ -428,6 +430,7 @@ fn from_a_disk_to_a_desktop_and_back() {
     let used = bench.refused(&["livepc", "delete", "office"], USER);
     assert!(used.error.contains("desktop `office`"), "{}", used.error);
     upkeep_at_rest(&bench);
+    damage_is_named(&bench);
 
     bench.refused(&["desktop", "delete", "office"], USER);
     bench.text(&["desktop", "delete", "office", "--dry-run"]);
@@ -457,6 +460,26 @@ fn upkeep_at_rest(bench: &Bench) {
     bench.text(&["rollback", "office", "--layer", "os", "--to", "1", "--dry-run"]);
     let refusal = bench.refused(&["apps", "office", "remove", "hello"], USER);
     assert!(refusal.error.contains("hello"), "{}", refusal.error);
+}
+
+/// A check is clean, then names the one thing that is damaged, and writes nothing.
+fn damage_is_named(bench: &Bench) {
+    let report = bench.json(&["check"]);
+    assert_eq!((&report["damage"], &report["image_versions"]), (&serde_json::json!([]), &1.into()));
+    assert!(bench.text(&["check"]).contains("as they should be"));
+    let data = bench.home().join("images/golden/0001.data");
+    let whole = fs::read(&data).expect("data");
+    let at = whole.iter().rposition(|&byte| byte != 0).expect("content");
+    let place = at as u64 - PART_START;
+    poke(&data, place, &[!whole[at]]);
+    let output = bench.run(&["check"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(INTERNAL), "{text}");
+    for named in ["image golden version 1", "LivePC office", "desktop office"] {
+        assert!(text.contains(named), "{named}: {text}");
+    }
+    poke(&data, place, &[whole[at]]);
+    assert_eq!(bench.json(&["check"]), report);
 }
 
 #[test]

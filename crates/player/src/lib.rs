@@ -4,11 +4,12 @@
 //!   home      where everything is              livepc, apps   what is published
 //!   desktop   instances: sessions, filing      workshop       editing images, recording layers
 //!   machine   a virtual machine over a disk    control        the door to a running one
-//!   collect   what may go                      doctor         what this machine can do
+//!   collect   what may go                      check          what is damaged
 //! ```
 
 pub mod apps;
 pub mod bring;
+pub mod check;
 pub mod collect;
 pub mod control;
 pub mod desktop;

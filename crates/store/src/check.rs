@@ -30,16 +30,19 @@ pub struct CheckReport {
 pub struct Damage {
     /// The pack.
     pub pack: PackId,
-    /// The content that is affected; `None` when a structure of the pack is, and with it
-    /// everything in the pack.
-    pub content: Option<Damaged>,
+    /// What of it is affected.
+    pub what: Damaged,
     /// What was expected and found.
     pub error: StoreError,
 }
 
-/// Content that is not what its name says.
+/// What of a pack is not what its name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damaged {
+    /// A structure, and with it everything in the pack.
+    Pack,
+    /// A frame. The content within it is named beside it, if there is any.
+    Frame,
     /// A blob.
     Blob(Digest),
     /// An object.
@@ -66,12 +69,13 @@ impl Store {
         let total = ByteLen(tables.live_packs().map(|(_, pack)| pack.file_len).sum());
         let mut report = CheckReport::default();
         for (id, error) in &tables.damaged {
-            report.damage.push(Damage { pack: PackId(*id), content: None, error: error.clone() });
+            let (pack, error) = (PackId(*id), error.clone());
+            report.damage.push(Damage { pack, what: Damaged::Pack, error });
         }
         for (_, pack) in tables.live_packs() {
             let mut check = PackCheck { id: pack.id, report: &mut report };
             if let Err(error) = check.run(self) {
-                check.note(None, error);
+                check.note(Damaged::Pack, error);
             }
             report.packs += 1;
             report.bytes.0 += pack.file_len;
@@ -98,8 +102,8 @@ impl PackCheck<'_> {
         Ok(())
     }
 
-    fn note(&mut self, content: Option<Damaged>, error: StoreError) {
-        self.report.damage.push(Damage { pack: PackId(self.id), content, error });
+    fn note(&mut self, what: Damaged, error: StoreError) {
+        self.report.damage.push(Damage { pack: PackId(self.id), what, error });
     }
 
     fn expect(&self, place: String, expected: Digest, found: Digest) -> Result<(), StoreError> {
@@ -127,7 +131,7 @@ impl PackCheck<'_> {
                 let result = hash_range(file.as_ref(), start + at, frame)
                     .and_then(|found| self.expect(at_byte(start + at), Digest(expected), found));
                 if let Err(error) = result {
-                    self.note(None, error);
+                    self.note(Damaged::Frame, error);
                 }
                 at += frame;
             }
@@ -144,7 +148,7 @@ impl PackCheck<'_> {
             });
             match result {
                 Ok(()) => self.report.blobs += 1,
-                Err(error) => self.note(Some(Damaged::Blob(row.digest)), error),
+                Err(error) => self.note(Damaged::Blob(row.digest), error),
             }
         }
     }
@@ -155,7 +159,7 @@ impl PackCheck<'_> {
                 .and_then(|found| self.expect(format!("object at {}", row.at), row.digest, found));
             match result {
                 Ok(()) => self.report.objects += 1,
-                Err(error) => self.note(Some(Damaged::Object(row.digest)), error),
+                Err(error) => self.note(Damaged::Object(row.digest), error),
             }
         }
     }

@@ -14,6 +14,7 @@ use goldleaf_e2e::{Silent, Site, check_volumes, materialise};
 use goldleaf_host::Dir;
 use goldleaf_layer::rules::SiteRules;
 use goldleaf_layer::{Digest, Kind};
+use goldleaf_player::PlayerError;
 use goldleaf_player::apps::{self, AppsVersion};
 use goldleaf_player::desktop::{
     self, Composed, Filer, Filing, Harvest, Harvested, Hex, SessionView, Stack, StackVersions,
@@ -154,14 +155,33 @@ impl Bench {
         mode: HarvestMode,
     ) -> Filing {
         let (view, harvested) = self.harvest(stack, composed, after, mode);
+        self.put(stack, composed, mode, &view, &harvested).unwrap()
+    }
+
+    /// Puts what a session left into its store.
+    pub fn put(
+        &self,
+        stack: &Stack,
+        composed: &Composed,
+        mode: HarvestMode,
+        view: &SessionView,
+        harvested: &Harvested,
+    ) -> Result<Filing, PlayerError> {
         let (store, name, dormant) = match mode {
             HarvestMode::Desktop => (&stack.own, StoreName::Private, &composed.facts.dormant[..]),
             HarvestMode::Record => (&stack.public, StoreName::Public, &[][..]),
         };
-        let mut filer = Filer::new(store, name, &stack.private, &view).unwrap();
-        harvested.items.iter().for_each(|item| filer.file(item).unwrap());
+        let mut filer = Filer::new(store, name, &stack.private, view)?;
+        for item in &harvested.items {
+            filer.file(item)?;
+        }
         let records = records_by_layer(&harvested.reply, dormant);
-        filer.finish(&records, 1, "test").unwrap()
+        filer.finish(&records, 1, "test")
+    }
+
+    /// The directory of the private store.
+    pub fn private_store(&self) -> PathBuf {
+        self.dir.path().unwrap().join("private")
     }
 }
 

@@ -9,6 +9,7 @@ use goldleaf_e2e::images;
 use goldleaf_e2e::repo::{Package, Repository};
 use goldleaf_layer::Kind;
 use goldleaf_layer::rules::SiteRules;
+use goldleaf_worker::protocol::HarvestMode;
 
 use crate::bench::{Bench, IMAGE, Mounted, run};
 use crate::packages::demo_packages;
@@ -237,6 +238,77 @@ fn what_a_site_keeps_stays_over_a_new_image() {
     bench.story("two", |at| {
         assert_eq!(inside(at, "cat /usr/share/policy /usr/share/other"), "mine\ntwo\n");
     });
+}
+
+/// A disk of a size of its own, for a directory.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn new(at: &Path, kib: u64) -> Self {
+        fs::create_dir_all(at).unwrap();
+        let at_text = at.to_str().unwrap();
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={kib}k,mode=700"), "none", at_text]);
+        Self(at.to_owned())
+    }
+
+    fn resize(&self, kib: u64) {
+        let at = self.0.to_str().unwrap();
+        run("mount", &["-o", &format!("remount,size={kib}k"), at]);
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        run("umount", &["-l", self.0.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_filing_loses_nothing() {
+    let mut bench = Bench::new(&images::kept(&images::recipe()).unwrap());
+    let small = Small::new(&bench.private_store(), 64);
+    let (stack, composed) = bench.compose(IMAGE);
+    let disk = bench.composed_file(&stack, &composed);
+    let at = bench.path("mnt");
+    let mounted = Mounted::new(&disk, &at, root_start(&disk));
+    let many = "for i in $(seq 300); do seq $i $((i + 2000)) >/root/f$i; done";
+    let sums = inside(&at, &format!("{many}; cd /root; md5sum f*"));
+    drop(mounted);
+    let mode = HarvestMode::Desktop;
+    let (view, harvested) = bench.harvest(&stack, &composed, &disk, mode);
+    let (mut kib, mut failures) = (64, 0);
+    let filing = loop {
+        match bench.put(&stack, &composed, mode, &view, &harvested) {
+            Ok(filing) => break filing,
+            Err(error) => {
+                let text = error_chain(&error);
+                assert!(text.contains("No space left"), "{text}");
+                let report = stack.own.check(&mut |_| {}).unwrap();
+                assert!(report.damage.is_empty() && report.packs == 0, "{kib} KiB: {report:?}");
+                failures += 1;
+                kib += 400;
+                small.resize(kib);
+            }
+        }
+    };
+    assert!(failures > 5, "{failures}");
+    for (kind, layer) in &filing.versions {
+        bench.private.insert(*kind, layer.digest().unwrap());
+    }
+    // Nothing is left of the tries: the store has what it needs and little more.
+    let used = run("du", &["-sk", bench.private_store().to_str().unwrap()]);
+    let used: u64 = used.split_whitespace().next().unwrap().parse().unwrap();
+    assert!((3600..4600).contains(&used), "{used} KiB");
+    drop((stack, composed, view));
+    bench.story(IMAGE, |at| {
+        assert_eq!(inside(at, "cd /root; md5sum f*"), sums);
+    });
+    drop(small);
+}
+
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let source = error.source().map(error_chain).unwrap_or_default();
+    format!("{error}: {source}")
 }
 
 /// Puts a library where only the loader's cache finds it.

@@ -2,6 +2,7 @@
 
 pub mod apps;
 pub mod changes;
+pub mod check;
 pub mod completions;
 pub mod desktop;
 pub mod doctor;

@@ -102,8 +102,9 @@ fn damage_is_named_and_the_rest_stays_readable() {
     fs::write(&path, &content).unwrap();
     let store = sample.open();
     let report = store.check(&mut |_| {}).unwrap();
-    let named: Vec<_> = report.damage.iter().filter_map(|damage| damage.content).collect();
-    assert_eq!(named, [goldleaf_store::Damaged::Blob(sample.blobs[3])]);
+    let named: Vec<_> = report.damage.iter().map(|damage| damage.what).collect();
+    use goldleaf_store::Damaged;
+    assert_eq!(named, [Damaged::Frame, Damaged::Blob(sample.blobs[3])]);
     assert!(get(&store, &sample.blobs[0]).is_ok());
     let error = get(&store, &sample.blobs[3]).unwrap_err();
     assert!(matches!(error, StoreError::Content(BlockError::Corrupt { .. })), "{error}");
