@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use goldleaf_host::Dir as _;
 use goldleaf_host::sim::SimDir;
 
-use super::oracle::{BLOCK, Oracle};
+use super::oracle::{BLOCK, Oracle, Wrong};
 use super::workload::{Base, Random, Step, content, create, open};
 use super::{Failure, failure};
 
@@ -21,6 +21,12 @@ pub struct Met {
     pub recoveries_cut: u64,
     /// Records that were there without their data.
     pub dropped: u64,
+    /// States in which a flush that had returned was lost.
+    pub lost: u64,
+    /// States with a torn block, or with blocks of different moments.
+    pub torn: u64,
+    /// States in which a block had what another one had.
+    pub stale: u64,
 }
 
 impl Met {
@@ -30,7 +36,23 @@ impl Met {
             states: self.states + other.states,
             recoveries_cut: self.recoveries_cut + other.recoveries_cut,
             dropped: self.dropped + other.dropped,
+            lost: self.lost + other.lost,
+            torn: self.torn + other.torn,
+            stale: self.stale + other.stale,
         }
+    }
+
+    /// Counts and tells what a disk must not hold; any other failure stays one.
+    pub fn with_wrong(mut self, failure: Failure) -> Result<Met, Failure> {
+        let count = match failure.wrong {
+            None => return Err(failure),
+            Some(Wrong::Lost(_)) => &mut self.lost,
+            Some(Wrong::Torn(_) | Wrong::Mixed) => &mut self.torn,
+            Some(Wrong::Stale(_)) => &mut self.stale,
+        };
+        *count += 1;
+        eprintln!("  {failure}");
+        Ok(self)
     }
 }
 
@@ -109,7 +131,10 @@ fn recover(
     let copy = cut.crash(0);
     let (device, recovery) = open(&copy, len).map_err(failure(seed, "recovering"))?;
     let found = content(&device).map_err(failure(seed, "reading what was recovered"))?;
-    oracle.check(&found).map_err(failure(seed, "after a power cut"))?;
+    oracle.check(&found).map_err(|wrong| Failure {
+        wrong: Some(wrong),
+        ..failure(seed, "after a power cut")(wrong)
+    })?;
     let names = copy.list().map_err(failure(seed, "listing"))?;
     if !names.iter().map(|item| item.name.as_str()).eq(["data", "index"]) {
         return Err(failure(seed, "after a recovery")(format!("files are left: {names:?}")));

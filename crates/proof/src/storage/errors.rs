@@ -94,93 +94,118 @@ fn workflows() -> Vec<Workflow> {
     flows.into_iter().map(|(name, before, work)| Workflow { name, before, work }).collect()
 }
 
-/// Runs all workflows; returns how many there are, and how many operations failed in all.
-pub fn run() -> Result<(u64, u64), Failure> {
-    let (mut flows, mut indices) = (0, 0);
-    for workflow in workflows() {
-        for (kind, short) in KINDS {
-            for after in 0.. {
-                let met = once(&workflow, Fault { kind, short, after });
-                let what = |error| format!("{}, {kind:?} at {after}: {error}", workflow.name);
-                if !met.map_err(|error| Failure { what: what(error), seed: after })? {
-                    break;
-                }
-                indices += 1;
-            }
-        }
-        flows += 1;
-    }
-    Ok((flows, indices))
+/// What was run.
+#[derive(Default)]
+pub struct Found {
+    /// Workflows.
+    pub workflows: u64,
+    /// Operations that failed, of all workflows in all ways.
+    pub failed: u64,
+    /// Operations that workflows without a fault consist of, as often as there are ways to fail.
+    pub operations: u64,
 }
 
+/// Runs all workflows.
+pub fn run() -> Result<Found, Failure> {
+    let mut found = Found::default();
+    for workflow in workflows() {
+        let run = |fault: Fault| {
+            let what = |error| format!("{}, {fault:?}: {error}", workflow.name);
+            once(&workflow, fault).map_err(|error| failure(fault.after, "errors")(what(error)))
+        };
+        for (kind, short) in KINDS {
+            let whole = run(Fault { kind, short, after: NEVER })?;
+            found.operations += whole.operations;
+            for after in 0..whole.operations {
+                found.failed += u64::from(run(Fault { kind, short, after })?.met);
+            }
+        }
+        found.workflows += 1;
+    }
+    Ok(found)
+}
+
+/// More operations than any workflow has.
+const NEVER: u64 = 1 << 40;
+
 /// How the n-th operation from now on fails.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Fault {
     kind: ErrorKind,
     short: bool,
     after: u64,
 }
 
+/// How far a run came.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    operations: u64,
+    /// Whether the operation that was to fail was reached.
+    met: bool,
+}
+
 impl Fault {
-    /// Runs `work` with the fault planned. Whether it was met, and what came of it; an error
+    /// Runs `work` with the fault planned. How far it came, and what came of it; an error
     /// without a fault, or of another type than it must have, is what must not be.
     fn during<T>(
         self,
         dir: &SimDir,
         work: impl FnOnce() -> Result<T, BlockError>,
-    ) -> Result<(bool, Option<T>), String> {
+    ) -> Result<(Run, Option<T>), String> {
         let start = dir.operations();
         match self.short {
             true => dir.cut_short_after(self.after, self.kind),
             false => dir.fail_after(self.after, self.kind),
         }
         let outcome = work();
-        let met = dir.operations() - start > self.after;
+        let operations = dir.operations() - start;
+        let met = operations > self.after;
+        let run = Run { operations, met };
         dir.heal();
         match outcome {
-            Ok(value) => Ok((met, Some(value))),
-            Err(BlockError::Io { .. } | BlockError::Poisoned) if met => Ok((met, None)),
+            Ok(value) => Ok((run, Some(value))),
+            Err(BlockError::Io { .. } | BlockError::Poisoned) if met => Ok((run, None)),
             Err(error) => Err(format!("{error} (the fault was met: {met})")),
         }
     }
 }
 
-/// Whether the operation that was to fail was reached.
-fn once(workflow: &Workflow, fault: Fault) -> Result<bool, String> {
+/// Runs a workflow with a fault, and looks at everything afterwards.
+fn once(workflow: &Workflow, fault: Fault) -> Result<Run, String> {
     let dir = SimDir::new();
     let mut oracle = Oracle::new(Base(LEN).content());
     if let Work::Create = workflow.work {
         return match fault.during(&dir, || create(&dir, LEN))? {
-            (true, Some(_)) => Err("an error was passed over".into()),
-            (met, None) => Ok(met),
-            (met, Some(device)) => settle(&dir, &device, &oracle).map(|()| met),
+            (run, Some(_)) if run.met => Err("an error was passed over".into()),
+            (run, None) => Ok(run),
+            (run, Some(device)) => settle(&dir, &device, &oracle).map(|()| run),
         };
     }
     let device = create(&dir, LEN).map_err(|error| error.to_string())?;
     do_steps(&device, &workflow.before, &mut oracle).map_err(|error| error.to_string())?;
-    let (dir, met, device) = match &workflow.work {
+    let (dir, run, device) = match &workflow.work {
         Work::Steps(steps) => {
-            let (met, _) = fault.during(&dir, || do_steps(&device, steps, &mut oracle))?;
-            (dir, met, device)
+            let (run, _) = fault.during(&dir, || do_steps(&device, steps, &mut oracle))?;
+            (dir, run, device)
         }
         Work::Snapshot(steps) => {
-            let (met, _) = fault.during(&dir, || on_snapshot(&device, steps, &mut oracle))?;
-            (dir, met, device)
+            let (run, _) = fault.during(&dir, || on_snapshot(&device, steps, &mut oracle))?;
+            (dir, run, device)
         }
         work => {
             drop(device);
             let dir = if let Work::OpenAfterCut(seed) = work { dir.crash(*seed) } else { dir };
-            let (met, opened) = fault.during(&dir, || Ok(open(&dir, LEN)?.0))?;
+            let (run, opened) = fault.during(&dir, || Ok(open(&dir, LEN)?.0))?;
             let again = || open(&dir, LEN).map_err(|error| format!("a second time: {error}"));
             let device = opened.map_or_else(|| again().map(|opened| opened.0), Ok)?;
-            (dir, met, device)
+            (dir, run, device)
         }
     };
     let live = content(&device).map_err(|error| error.to_string())?;
     oracle.check(&live)?;
     oracle.found(&live);
     settle(&dir, &device, &oracle)?;
-    Ok(met)
+    Ok(run)
 }
 
 /// Steps while a snapshot is held. What the snapshot refers to stays, whatever fails.
@@ -250,9 +275,4 @@ fn go_on(dir: &SimDir, oracle: &Oracle) -> Result<(), String> {
         oracle.check(&content(&after).map_err(|error| error.to_string())?)?;
     }
     Ok(())
-}
-
-/// As [`run`], as a trial of its own.
-pub fn trial() -> Result<u64, Failure> {
-    run().map(|(_, indices)| indices).map_err(|error| failure(error.seed, "errors")(error.what))
 }

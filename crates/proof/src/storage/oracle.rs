@@ -5,6 +5,9 @@
 //! there at *one* moment since the last flush, except that the operation of that moment may be done
 //! in part, block by block.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use super::workload::Step;
 
 /// Bytes of a block.
@@ -13,9 +16,41 @@ pub const BLOCK: usize = 4096;
 /// One moment: a fingerprint a block.
 type Moment = Vec<u32>;
 
+/// What a disk must not hold after a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// This block has what was there before the last flush, which is lost.
+    Lost(usize),
+    /// This block has what another one had.
+    Stale(usize),
+    /// This block has what no block ever had.
+    Torn(usize),
+    /// Each block has what it had, but not at one moment.
+    Mixed,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wrong::Lost(block) => write!(f, "block {block} lost what was flushed"),
+            Wrong::Stale(block) => write!(f, "block {block} has what another block had"),
+            Wrong::Torn(block) => write!(f, "block {block} is torn"),
+            Wrong::Mixed => f.write_str("blocks of different moments are mixed"),
+        }
+    }
+}
+
+impl From<Wrong> for String {
+    fn from(wrong: Wrong) -> String {
+        wrong.to_string()
+    }
+}
+
 /// A disk that cannot fail.
 pub struct Oracle {
     content: Vec<u8>,
+    /// What each block had before the last flush.
+    past: Vec<HashSet<u32>>,
     /// The last flush, and every step since.
     moments: Vec<Moment>,
 }
@@ -24,7 +59,8 @@ impl Oracle {
     /// A disk with this content, all of it durable.
     pub fn new(content: Vec<u8>) -> Self {
         let moments = vec![moment(&content)];
-        Self { content, moments }
+        let past = vec![HashSet::new(); moments[0].len()];
+        Self { content, past, moments }
     }
 
     /// What the disk holds now.
@@ -61,7 +97,9 @@ impl Oracle {
 
     /// A flush has returned.
     pub fn flushed(&mut self) {
-        self.moments.drain(..self.moments.len() - 1);
+        for moment in self.moments.drain(..self.moments.len() - 1) {
+            self.past.iter_mut().zip(moment).for_each(|(past, sum)| past.extend([sum]));
+        }
     }
 
     /// A step has failed, and the disk was read: it may hold this from now on.
@@ -71,7 +109,7 @@ impl Oracle {
     }
 
     /// What a disk after a power cut has that it must not have.
-    pub fn check(&self, found: &[u8]) -> Result<(), String> {
+    pub fn check(&self, found: &[u8]) -> Result<(), Wrong> {
         let found = moment(found);
         let last = self.moments.len() - 1;
         let between = |k: usize| {
@@ -83,9 +121,16 @@ impl Oracle {
         }
         let never = |block: &usize| self.moments.iter().all(|one| one[*block] != found[*block]);
         Err(match (0..found.len()).find(never) {
-            Some(block) => format!("block {block} holds what it never held since the last flush"),
-            None => "blocks of different moments are mixed".into(),
+            Some(block) if self.past[block].contains(&found[block]) => Wrong::Lost(block),
+            Some(block) if self.was_anywhere(found[block]) => Wrong::Stale(block),
+            Some(block) => Wrong::Torn(block),
+            None => Wrong::Mixed,
         })
+    }
+
+    fn was_anywhere(&self, sum: u32) -> bool {
+        self.past.iter().any(|past| past.contains(&sum))
+            || self.moments.iter().any(|moment| moment.contains(&sum))
     }
 }
 

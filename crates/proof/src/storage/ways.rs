@@ -80,11 +80,12 @@ fn ways(
     let mut try_one = |lost: bool, except: &[usize]| -> Result<(), Failure> {
         let cut = dir.crash_by(&mut Exceptions::new(lost, except.to_vec()));
         let what = || format!("{steps:?}, stopped at {stop}, all lost {lost} but {except:?}");
-        let fail = |error: String| Failure { what: format!("{}: {error}", what()), seed: stop };
+        let fail =
+            |error: String| failure(stop, "a small workload")(format!("{}: {error}", what()));
         let (device, _) = open(&cut, LEN).map_err(|error| fail(error.to_string()))?;
         let found = content(&device).map_err(|error| fail(error.to_string()))?;
         states += 1;
-        oracle.check(&found).map_err(fail)
+        oracle.check(&found).map_err(|wrong| fail(wrong.into()))
     };
     for lost in [false, true] {
         choices(count.asked(), most, &mut Vec::new(), &mut |except| try_one(lost, except))?;
