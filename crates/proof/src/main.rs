@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod dice;
 mod fuzz;
 mod guests;
 mod hostile;

@@ -26,7 +26,7 @@ use goldleaf_host::RealDir;
 
 use crate::Result;
 use crate::budget::Budget;
-use crate::nbd::dice::Dice;
+use crate::dice::Dice;
 use crate::nbd::served::DIGEST;
 use crate::replay::tools;
 use initramfs::Boot;

@@ -7,43 +7,17 @@ use std::ops::Range;
 use super::ground::VOLUME;
 use super::layout::{BLOCK, Disk, Spot};
 use super::list::tables;
+use crate::dice::Dice;
 
 /// Which of the sound disks a mutation begins with.
 pub const BASES: [&str; 6] = ["clean", "dirty", "plain", "plain-dirty", "gpt", "mbr"];
 const GPT: usize = 4;
 const SECTOR: usize = 512;
 
-/// Numbers that follow from a first one (splitmix64).
-pub struct Dice(u64);
-
-impl Dice {
-    /// From any number.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Any number.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ mixed >> 31
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-}
-
 /// Which base a mutation has: a third with sums that fit, a third of volumes without sums, a third
 /// with sums that do not fit any more.
 pub fn base_of(seed: u64) -> usize {
-    let mut dice = Dice::new(seed ^ 0xBA5E);
+    let mut dice = Dice::new(seed ^ 0xBA5E, 0);
     match seed % 3 {
         1 => dice.one(&[2, 2, 3]),
         _ => dice.one(&[0, 0, 0, 1, 1, 4, 5]),
@@ -63,17 +37,17 @@ pub fn places(disk: &Disk) -> Vec<Placed> {
 
 /// Mutates a disk that is sound; `spots` are its structures.
 pub fn mutate(disk: &mut Disk, spots: &[Placed], seed: u64) {
-    let mut dice = Dice::new(seed);
+    let mut dice = Dice::new(seed, 0);
     disk.sealing = seed % 3 != 2;
     if base_of(seed) >= GPT {
         return mutate_table(disk, &mut dice, base_of(seed) == GPT);
     }
-    let count = 1 + dice.below(4) * dice.below(2);
+    let count = 1 + dice.index(4) * dice.index(2);
     let mut chosen: Vec<Placed> = (0..count).map(|_| choose(spots, &mut dice)).collect();
     // What tells where other structures are is changed last.
     chosen.sort_by_key(|(spot, _)| Reverse(rank(*spot)));
     for (spot, range) in chosen {
-        if dice.below(12) == 0 {
+        if dice.index(12) == 0 {
             replace(disk, spots, (spot, range), &mut dice);
         } else {
             let (at, width) = field(disk, spot, &range, &mut dice);
@@ -91,7 +65,7 @@ pub fn mutate(disk: &mut Disk, spots: &[Placed], seed: u64) {
 /// Kinds of structures are met equally often, however many there are.
 fn choose(spots: &[Placed], dice: &mut Dice) -> Placed {
     loop {
-        let kind = dice.below(9);
+        let kind = dice.index(9);
         let of_kind: Vec<&Placed> = spots.iter().filter(|spot| kind_of(spot.0) == kind).collect();
         if !of_kind.is_empty() {
             return dice.one(&of_kind).clone();
@@ -195,19 +169,19 @@ fn field(disk: &Disk, spot: Spot, range: &Range<usize>, dice: &mut Dice) -> (usi
         Spot::Super => dice.one(SUPER_FIELDS),
         Spot::Inode(_) if range.len() > 0xB0 => dice.one(INODE_FIELDS),
         Spot::Inode(_) => dice.one(&INODE_FIELDS[..20]),
-        Spot::Group(_) => (aligned(dice.below(range.len() - 4)), width),
+        Spot::Group(_) => (aligned(dice.index(range.len() - 4)), width),
         Spot::Names(_, block) => {
-            if dice.below(3) == 0 {
-                return (aligned(dice.below(64)), width);
+            if dice.index(3) == 0 {
+                return (aligned(dice.index(64)), width);
             }
             let record = dice.one(&disk.records(block)) - range.start;
             let (at, width) = dice.one(&[(0, 4), (4, 2), (6, 1), (7, 1), (8, 1), (9, 1)]);
             ((record + at).min(BLOCK - width), width)
         }
-        Spot::Extents(..) => (aligned(dice.below(12 * 16)), width),
-        Spot::Attributes(_) => (aligned(dice.below(96)), width),
-        Spot::Blocks(_) | Spot::Inodes(_) => (dice.below(256), 1),
-        Spot::Log(_) => (dice.below(64) * 4, 4),
+        Spot::Extents(..) => (aligned(dice.index(12 * 16)), width),
+        Spot::Attributes(_) => (aligned(dice.index(96)), width),
+        Spot::Blocks(_) | Spot::Inodes(_) => (dice.index(256), 1),
+        Spot::Log(_) => (dice.index(64) * 4, 4),
     }
 }
 
@@ -215,16 +189,16 @@ fn value(disk: &Disk, spots: &[Placed], at: usize, width: usize, dice: &mut Dice
     let mut old = [0; 8];
     old[..width].copy_from_slice(&disk.bytes[at..at + width]);
     let old = u64::from_le_bytes(old);
-    match dice.below(10) {
+    match dice.index(10) {
         0 => 0,
         1 => dice.one(&[1, 2, 8, 11, 12, 255, 256, 4095, 4096, 4097, 0x7FFF, 0x8000, 0x8001]),
         2 => u64::MAX >> dice.one(&[0, 1, 32, 33, 48]),
-        3 => 1 << dice.below(width * 8),
+        3 => 1 << dice.index(width * 8),
         4 => old.wrapping_add(1),
         5 => old.wrapping_sub(1),
-        6 => old ^ 1 << dice.below(width * 8),
-        7 => (spots[dice.below(spots.len())].1.start / BLOCK) as u64,
-        8 => match spots[dice.below(spots.len())].0 {
+        6 => old ^ 1 << dice.index(width * 8),
+        7 => (spots[dice.index(spots.len())].1.start / BLOCK) as u64,
+        8 => match spots[dice.index(spots.len())].0 {
             Spot::Inode(ino) | Spot::Names(ino, _) | Spot::Extents(ino, _) => ino.into(),
             _ => dice.next(),
         },
@@ -237,7 +211,7 @@ fn replace(disk: &mut Disk, spots: &[Placed], (spot, range): Placed, dice: &mut 
     let same: Vec<&Placed> =
         spots.iter().filter(|other| kind_of(other.0) == kind_of(spot)).collect();
     let other = dice.one(&same).1.clone();
-    let bytes = match dice.below(3) {
+    let bytes = match dice.index(3) {
         0 if other.len() == range.len() => disk.bytes[other].to_vec(),
         1 => vec![0; range.len()],
         _ => (0..range.len()).map(|_| dice.next() as u8).collect(),
@@ -249,14 +223,14 @@ fn replace(disk: &mut Disk, spots: &[Placed], (spot, range): Placed, dice: &mut 
 fn mutate_table(disk: &mut Disk, dice: &mut Dice, gpt: bool) {
     let end = disk.bytes.len();
     let chain = disk.u32(446 + 8) as usize * SECTOR;
-    for _ in 0..1 + dice.below(3) {
-        let at = match dice.below(4) {
-            0 => 446 + dice.below(64),
-            1 if gpt => SECTOR + dice.below(92),
-            2 if gpt => end - SECTOR + dice.below(92),
-            _ if gpt => 2 * SECTOR + dice.below(256),
+    for _ in 0..1 + dice.index(3) {
+        let at = match dice.index(4) {
+            0 => 446 + dice.index(64),
+            1 if gpt => SECTOR + dice.index(92),
+            2 if gpt => end - SECTOR + dice.index(92),
+            _ if gpt => 2 * SECTOR + dice.index(256),
             1 => 510,
-            _ => chain + 446 + dice.below(32),
+            _ => chain + 446 + dice.index(32),
         };
         let width = dice.one(&[1, 2, 4, 8]);
         let at = (at / width * width).min(end - 8);

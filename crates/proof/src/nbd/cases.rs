@@ -10,10 +10,10 @@ use super::client::{
     BLOCK_STATUS, Client, DF, DISC, FLUSH, FUA, NO_HOLE, READ, REQ_ONE, Reply, TRIM, WRITE,
     WRITE_ZEROES,
 };
-use super::dice::Dice;
 use super::served::{Served, known_disk};
 use crate::Result;
 use crate::budget::Budget;
+use crate::dice::Dice;
 
 /// The longest payload that the protocol lets every client send, in bytes.
 const PAYLOAD: u32 = 1 << 25;

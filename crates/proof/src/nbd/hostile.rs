@@ -18,10 +18,10 @@ use super::client::{
     READ, REP_ACK, REP_ERR_INVALID, REP_ERR_TOO_BIG, REP_ERR_UNSUP, TRIM, WRITE, WRITE_ZEROES,
     context_data, go_data, option_bytes, request_bytes,
 };
-use super::dice::Dice;
 use super::served::{Served, known_disk};
 use crate::Result;
 use crate::budget::Budget;
+use crate::dice::Dice;
 
 /// Length of the disk, in bytes.
 const LEN: u64 = 8 << 20;

@@ -11,7 +11,6 @@
 
 mod cases;
 mod client;
-pub mod dice;
 pub mod gate;
 mod hostile;
 pub mod liar;

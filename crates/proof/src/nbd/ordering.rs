@@ -15,12 +15,12 @@ use goldleaf_nbd::Options;
 
 use super::Tally;
 use super::client::{Client, FLUSH, FUA, NO_HOLE, TRIM, WRITE, WRITE_ZEROES};
-use super::dice::Dice;
 use super::gate::Gate;
 use super::liar::Liar;
 use super::served::{DIGEST, SESSION, Served};
 use crate::Result;
 use crate::budget::Budget;
+use crate::dice::Dice;
 
 /// Blocks of the disk: few, so that they are written again and again.
 const BLOCKS: u64 = 24;

@@ -11,8 +11,8 @@ use goldleaf_host::RealDir;
 use goldleaf_nbd::{Export, Options, Server};
 use tempfile::TempDir;
 
-use super::dice::Dice;
 use crate::Result;
+use crate::dice::Dice;
 
 /// The export's name.
 pub const NAME: &str = "disk";

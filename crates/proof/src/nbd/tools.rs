@@ -10,10 +10,10 @@ use goldleaf_host::RealDir;
 use goldleaf_nbd::Options;
 
 use super::Tally;
-use super::dice::Dice;
 use super::served::{DIGEST, KnownDisk, Served, known_disk};
 use crate::Result;
 use crate::budget::Budget;
+use crate::dice::Dice;
 
 /// Length of the disk, in bytes: no whole number of blocks.
 const LEN: u64 = (24 << 20) + 512;

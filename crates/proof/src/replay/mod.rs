@@ -31,7 +31,7 @@ use goldleaf_figures::{Bar, Row, Table};
 
 use crate::Result;
 use crate::budget::Budget;
-use crate::nbd::dice::Dice;
+use crate::dice::Dice;
 use bridge::{Bridge, Trust};
 use fs::{ALL, FileSystem};
 use workload::Cut;

@@ -10,7 +10,7 @@ use goldleaf_host::sim::SimDir;
 
 use super::bridge::Bridge;
 use crate::Result;
-use crate::nbd::dice::Dice;
+use crate::dice::Dice;
 use crate::nbd::gate::{Done, Watch};
 
 /// Directories of synced files.

@@ -23,6 +23,16 @@ impl Dice {
         self.next() % end
     }
 
+    /// A place among `len`; 0 where there is none.
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len.max(1) as u64) as usize
+    }
+
+    /// One of some, of which there is at least one.
+    pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.index(of.len())]
+    }
+
     /// Whether one of `times` chances came.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
