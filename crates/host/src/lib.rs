@@ -13,6 +13,7 @@ mod progress;
 mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod steps;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -25,6 +26,9 @@ pub use bugs::plant;
 pub use bugs::planted;
 pub use progress::{Progress, Silent};
 pub use real::{RealClock, RealDir, RealEntropy, file_from_fd};
+pub use steps::{Side, step};
+#[cfg(feature = "steps")]
+pub use steps::{StepHook, watch_steps};
 
 /// A file with positioned input and output. Offsets and lengths are in bytes.
 #[allow(clippy::len_without_is_empty, reason = "a length, not a collection")]

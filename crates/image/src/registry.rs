@@ -127,9 +127,12 @@ impl Images {
             Ok(_) => return Err(ImageError::Exists(name.into())),
             Err(error) => return Err(error),
         }
-        let dir = self.dir.create_dir(name).map_err(ImageError::io("making an image"))?;
-        self.dir.sync().map_err(ImageError::io("making an image"))?;
-        Ok(dir)
+        let what = || ImageError::io("making an image");
+        step("image.begin", || {
+            let dir = self.dir.create_dir(name).map_err(what())?;
+            self.dir.sync().map_err(what())?;
+            Ok(dir)
+        })
     }
 
     /// The directory of an image that exists.
@@ -148,8 +151,10 @@ impl Images {
     ) -> Result<(), ImageError> {
         let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
         let map_name = map_name(version.number);
-        replace_file(dir.as_ref(), &map_name, &map.to_bytes())
-            .map_err(ImageError::io("writing a map"))?;
+        step("image.map", || {
+            replace_file(dir.as_ref(), &map_name, &map.to_bytes())
+                .map_err(ImageError::io("writing a map"))
+        })?;
         let mut record = match self.record(name) {
             Err(ImageError::Unknown(_)) => {
                 ImageRecord { format: FORMAT, name: name.into(), versions: vec![], next_data: 1 }
@@ -158,15 +163,15 @@ impl Images {
         };
         record.next_data += version.data.len() as u32;
         record.versions.push(version);
-        write_record(dir.as_ref(), &record)
+        step("image.version", || write_record(dir.as_ref(), &record))
     }
 
     /// Clears what an import that failed left behind.
     pub fn abandon(&self, name: &str) -> Result<(), ImageError> {
         match self.record(name) {
-            Err(ImageError::Unknown(_)) => {
+            Err(ImageError::Unknown(_)) => step("image.abandon", || {
                 self.dir.remove_dir_all(name).map_err(ImageError::io("clearing an import"))
-            }
+            }),
             Ok(_) => Err(ImageError::Exists(name.into())),
             Err(error) => Err(error),
         }
@@ -175,10 +180,21 @@ impl Images {
     /// Removes an image: its record first, so that what is left after a crash is not an image.
     pub fn remove(&self, name: &str) -> Result<(), ImageError> {
         let dir = self.dir(name)?;
-        dir.remove("image.json").map_err(ImageError::io("removing an image"))?;
-        dir.sync().map_err(ImageError::io("removing an image"))?;
-        self.dir.remove_dir_all(name).map_err(ImageError::io("removing an image"))
+        let what = || ImageError::io("removing an image");
+        step("image.forget", || {
+            dir.remove("image.json").map_err(what())?;
+            dir.sync().map_err(what())
+        })?;
+        step("image.remove", || self.dir.remove_dir_all(name).map_err(what()))
     }
+}
+
+/// A move of an image's durable state.
+fn step<T>(
+    name: &'static str,
+    take: impl FnOnce() -> Result<T, ImageError>,
+) -> Result<T, ImageError> {
+    goldleaf_host::step(name, |error| ImageError::io(name)(error), take)
 }
 
 fn map_name(number: u32) -> String {

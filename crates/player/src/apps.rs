@@ -8,7 +8,7 @@ use goldleaf_image::check_name;
 use serde::{Deserialize, Serialize};
 
 use crate::desktop::Hex;
-use crate::home::{read_record, write_record};
+use crate::home::{read_record, step, write_record};
 use crate::{Home, PlayerError};
 
 /// Format of the records that this program writes.
@@ -111,8 +111,10 @@ pub fn add_version(
     record.versions.push(make(number));
     let dir = dir(home)?;
     let own = dir.create_dir(name).map_err(PlayerError::io("making a layer"))?;
-    write_record(own.as_ref(), "layer.json", &record)?;
-    dir.sync().map_err(PlayerError::io("making a layer"))?;
+    step("layer.version", || {
+        write_record(own.as_ref(), "layer.json", &record)?;
+        dir.sync().map_err(PlayerError::io("making a layer"))
+    })?;
     Ok(record)
 }
 
@@ -132,7 +134,8 @@ pub fn check_unused(home: &Home, name: &str) -> Result<(), PlayerError> {
 pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
     check_unused(home, name)?;
     let dir = dir(home)?;
-    let own = dir.dir(name).map_err(PlayerError::io("removing a layer"))?;
-    own.remove("layer.json").map_err(PlayerError::io("removing a layer"))?;
-    dir.remove_dir_all(name).map_err(PlayerError::io("removing a layer"))
+    let what = || PlayerError::io("removing a layer");
+    let own = dir.dir(name).map_err(what())?;
+    step("layer.forget", || own.remove("layer.json").map_err(what()))?;
+    step("layer.remove", || dir.remove_dir_all(name).map_err(what()))
 }

@@ -25,6 +25,7 @@ use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
 
 use crate::apps::AppsVersion;
 use crate::desktop::{Hex, Listener, store_records};
+use crate::home::step;
 use crate::{Home, PlayerError};
 
 /// What was brought.
@@ -308,7 +309,7 @@ impl<'a> Bringer<'a> {
         let records = store_records(&mut self.writer, &self.records)?;
         let meta = VersionMeta { created, cause: cause.into(), records };
         let digest = self.editor.commit(&mut self.writer, meta)?;
-        let filed = self.writer.finish()?;
+        let filed = step("layer.pack", || Ok(self.writer.finish()?))?;
         Ok((Layer::open(self.store, &digest)?, filed))
     }
 }

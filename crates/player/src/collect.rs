@@ -13,6 +13,7 @@ use goldleaf_store::{CollectPlan, LiveSet, PackId, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::desktop::{self, StoreName, pinned_packs};
+use crate::home::step;
 use crate::{Home, PlayerError};
 
 /// What a collection would do, or did.
@@ -136,7 +137,7 @@ fn sessions(
             let name = &desktop.record.name;
             report.leftovers.push(format!("session {} of desktop {name}", item.name));
             if apply {
-                sessions.remove_dir_all(&item.name).map_err(what())?;
+                step("collect.session", || sessions.remove_dir_all(&item.name).map_err(what()))?;
             }
         }
     }
@@ -157,7 +158,7 @@ fn imports(home: &Home, apply: bool, report: &mut CollectReport) -> Result<(), P
         let Some(_lock) = own.try_lock("lock").map_err(what())? else { continue };
         report.leftovers.push(format!("unfinished import {}", item.name));
         if apply {
-            dir.remove_dir_all(&item.name).map_err(what())?;
+            step("collect.import", || dir.remove_dir_all(&item.name).map_err(what()))?;
         }
     }
     Ok(())

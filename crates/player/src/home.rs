@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::PlayerError;
+use crate::machine::{Hypervisor, QemuOverNbd};
 
 /// Longest record that is read, in bytes.
 const RECORD_LIMIT: u64 = 64 << 20;
@@ -43,6 +44,8 @@ pub struct Home {
     pub entropy: Arc<dyn Entropy>,
     /// Starts workers.
     pub launcher: Launcher,
+    /// Runs guests.
+    pub hypervisor: Arc<dyn Hypervisor>,
 }
 
 impl Home {
@@ -55,6 +58,7 @@ impl Home {
             clock: Arc::new(RealClock::new()),
             entropy: Arc::new(RealEntropy),
             launcher,
+            hypervisor: Arc::new(QemuOverNbd),
         })
     }
 
@@ -91,6 +95,14 @@ pub fn read_record<T: DeserializeOwned>(
             .map(Some)
             .map_err(|error| PlayerError::corrupt(name, error.to_string())),
     }
+}
+
+/// A move of durable state. No two moves of one kind have the same name.
+pub fn step<T>(
+    name: &'static str,
+    take: impl FnOnce() -> Result<T, PlayerError>,
+) -> Result<T, PlayerError> {
+    goldleaf_host::step(name, |error| PlayerError::io(name)(error), take)
 }
 
 /// Writes a JSON record: the old one or the new one survives a crash.

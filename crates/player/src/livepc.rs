@@ -8,7 +8,7 @@ use goldleaf_image::check_name;
 use goldleaf_layer::rules::SiteRules;
 use serde::{Deserialize, Serialize};
 
-use crate::home::{read_record, write_record};
+use crate::home::{read_record, step, write_record};
 use crate::{Home, PlayerError};
 
 /// Format of the records that this program writes.
@@ -123,8 +123,10 @@ pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
         cpus: new.cpus,
         created_unix_secs: home.now_unix_secs(),
     };
-    write_record(own.as_ref(), "livepc.json", &record)?;
-    dir.sync().map_err(PlayerError::io("making a LivePC"))?;
+    step("livepc.create", || {
+        write_record(own.as_ref(), "livepc.json", &record)?;
+        dir.sync().map_err(PlayerError::io("making a LivePC"))
+    })?;
     Ok(record)
 }
 
@@ -144,7 +146,8 @@ pub fn check_unused(home: &Home, name: &str) -> Result<(), PlayerError> {
 pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
     check_unused(home, name)?;
     let dir = dir(home)?;
-    let own = dir.dir(name).map_err(PlayerError::io("removing a LivePC"))?;
-    own.remove("livepc.json").map_err(PlayerError::io("removing a LivePC"))?;
-    dir.remove_dir_all(name).map_err(PlayerError::io("removing a LivePC"))
+    let what = || PlayerError::io("removing a LivePC");
+    let own = dir.dir(name).map_err(what())?;
+    step("livepc.forget", || own.remove("livepc.json").map_err(what()))?;
+    step("livepc.remove", || dir.remove_dir_all(name).map_err(what()))
 }

@@ -18,6 +18,7 @@ use goldleaf_vm::{
 
 use crate::PlayerError;
 use crate::control::{Answer, Pending, Request};
+use crate::home::step;
 
 /// Name of the export; there is one.
 const EXPORT: &str = "disk";
@@ -83,8 +84,36 @@ pub trait Owner {
     fn changes(&mut self) -> Result<serde_json::Value, PlayerError>;
 }
 
-/// Runs a machine until its session ends.
-pub fn run(
+/// Runs guests.
+pub trait Hypervisor: Send + Sync {
+    /// Runs a machine over a disk until its session ends, serving who asks meanwhile.
+    fn run(
+        &self,
+        disk: Arc<dyn WriteBlocks>,
+        spec: &MachineSpec,
+        clock: Arc<dyn Clock>,
+        requests: &Receiver<Pending>,
+        owner: &mut dyn Owner,
+    ) -> Result<SessionEnd, PlayerError>;
+}
+
+/// QEMU, with the disk served to it over NBD.
+pub struct QemuOverNbd;
+
+impl Hypervisor for QemuOverNbd {
+    fn run(
+        &self,
+        disk: Arc<dyn WriteBlocks>,
+        spec: &MachineSpec,
+        clock: Arc<dyn Clock>,
+        requests: &Receiver<Pending>,
+        owner: &mut dyn Owner,
+    ) -> Result<SessionEnd, PlayerError> {
+        run(disk, spec, clock, requests, owner)
+    }
+}
+
+fn run(
     disk: Arc<dyn WriteBlocks>,
     spec: &MachineSpec,
     clock: Arc<dyn Clock>,
@@ -96,7 +125,9 @@ pub fn run(
     let export = Export { name: EXPORT.into(), device: disk, read_only: false };
     let server = Server::start(listener, export, Options::default())
         .map_err(|error| PlayerError::Nbd(error.to_string()))?;
-    let mut qemu = Qemu::spawn(&launch(spec, &socket), clock.clone(), MONITOR_TIMEOUT)?;
+    let mut qemu = step("machine.launch", || {
+        Ok(Qemu::spawn(&launch(spec, &socket), clock.clone(), MONITOR_TIMEOUT)?)
+    })?;
     owner.news(&MachineNews::Started { pid: qemu.pid() });
     let mut session = Running { qemu: &mut qemu, server: &server, owner, clock, stopping: None };
     let end = session.watch(requests);
@@ -104,10 +135,13 @@ pub fn run(
         stopping.answer(end);
     }
     // The process goes before its disk does, so that it never waits for a server that is gone.
-    match &end {
-        Ok(SessionEnd::HostQuit | SessionEnd::Died { .. }) | Err(_) => qemu.kill(),
-        Ok(_) => qemu.quit(MONITOR_TIMEOUT)?,
-    }
+    step("machine.quit", || match &end {
+        Ok(SessionEnd::HostQuit | SessionEnd::Died { .. }) | Err(_) => {
+            qemu.kill();
+            Ok(())
+        }
+        Ok(_) => Ok(qemu.quit(MONITOR_TIMEOUT)?),
+    })?;
     server.stop();
     end
 }
@@ -196,8 +230,10 @@ impl Running<'_> {
     fn reset(&mut self) -> Result<(), PlayerError> {
         self.owner.news(&MachineNews::Rebooted);
         let disk = self.owner.next_disk()?;
-        self.server.swap(disk).map_err(|error| PlayerError::Nbd(error.to_string()))?;
-        Ok(self.qemu.reset_and_continue(MONITOR_TIMEOUT)?)
+        step("machine.reset", || {
+            self.server.swap(disk).map_err(|error| PlayerError::Nbd(error.to_string()))?;
+            Ok(self.qemu.reset_and_continue(MONITOR_TIMEOUT)?)
+        })
     }
 
     fn tell(&mut self, event: &Event) {

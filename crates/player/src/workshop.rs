@@ -23,7 +23,8 @@ use crate::desktop::{
     Filer, Harvest, Hex, Listener, SessionView, Stack, StackVersions, StartOptions, StoreName,
     compose, fresh_socket, hardware, probe, records_by_layer, run_directory,
 };
-use crate::machine::{MachineNews, MachineSpec, Owner, run};
+use crate::home::step;
+use crate::machine::{MachineNews, MachineSpec, Owner};
 use crate::{Home, PlayerError};
 
 /// Memory and processors of a workshop's machine.
@@ -120,7 +121,8 @@ fn run_bench(
     let requests = listen(&fresh_socket(&run_dir)?)?;
     let spec = MachineSpec { hardware, disk_serial, accel, after_reboot, run: run_dir };
     let disk: Arc<dyn WriteBlocks> = device.clone();
-    let end = run(disk, &spec, home.clock.clone(), &requests, &mut Author(listener))?;
+    let owner = &mut Author(listener);
+    let end = home.hypervisor.run(disk, &spec, home.clock.clone(), &requests, owner)?;
     device.flush()?;
     Ok(end)
 }
@@ -132,7 +134,9 @@ fn new_session(
 ) -> Result<Arc<SessionDevice>, PlayerError> {
     let mut id = [0; 16];
     home.entropy.fill(&mut id).map_err(PlayerError::io("drawing random numbers"))?;
-    Ok(Arc::new(SessionDevice::create(dir.clone(), base, SessionId(id), [0; 32])?))
+    step("workshop.log", || {
+        Ok(Arc::new(SessionDevice::create(dir.clone(), base, SessionId(id), [0; 32])?))
+    })
 }
 
 /// Boots an image writable; what the guest leaves becomes the next version.
@@ -186,7 +190,7 @@ fn seal_edit(
         .collect();
     let canonical = map.overlaid(&zeroes)?;
     let data = format!("{:04}.data", record.next_data);
-    let (map, added) = copy_added(dir, &data, &canonical, device, index)?;
+    let (map, added) = step("image.data", || copy_added(dir, &data, &canonical, device, index))?;
     let mut sources = base.sources()?;
     let mut version_data = base.record.data.clone();
     if let Some(file) = added {
@@ -295,7 +299,7 @@ pub fn record_layer(
     let created = home.now_unix_secs();
     let cause = format!("recorded on {image} version {number}");
     let records = records_by_layer(&harvested.reply, &[]);
-    let filing = filer.finish(&records, created, &cause)?;
+    let filing = step("layer.record", || filer.finish(&records, created, &cause))?;
     let Some(layer) = filing.versions.get(&Kind::Apps) else {
         return Ok(Recorded { version: None, entries: 0, end });
     };

@@ -16,6 +16,7 @@ mod dice;
 mod fuzz;
 mod guests;
 mod hostile;
+mod killpoints;
 mod nbd;
 mod replay;
 mod sandbox;
@@ -37,6 +38,7 @@ const GROUPS: &[Group] = &[
     ("errors", storage::errors),
     ("rest", storage::rest),
     ("bugs", storage::bugs),
+    ("killpoints", killpoints::run),
     ("sandbox", sandbox::run),
     ("hostile", hostile::run),
     ("nbd", nbd::run),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match args.split_first() {
         Some((word, rest)) if word == "worker" => worker(rest),
         Some((word, rest)) if word == "batch" => hostile::child(rest),
+        Some((word, rest)) if word == "chapter" => killpoints::child(rest),
         Some((word, rest)) if word == "probe" => sandbox::child(rest),
         _ => run(&args),
     };

@@ -106,7 +106,7 @@ impl Store {
             return Err(StoreError::PlanStale(text));
         }
         remove_left_behind(&self.inner)?;
-        let written = rewrite(&self.inner, plan, live, exclusive)?;
+        let written = step("store.rewrite", || rewrite(&self.inner, plan, live, exclusive))?;
         let rewritten = plan.rewrite.iter().map(|rewrite| rewrite.pack);
         let removed: Vec<PackId> = plan
             .remove
@@ -115,13 +115,22 @@ impl Store {
             .chain(rewritten)
             .filter(|id| Some(*id) != written)
             .collect();
-        for id in &removed {
-            remove(&self.inner, &file_name(id.0))?;
-        }
-        self.inner.dir.sync().map_err(|error| StoreError::io("collecting", &error))?;
+        step("store.remove", || {
+            for id in &removed {
+                remove(&self.inner, &file_name(id.0))?;
+            }
+            self.inner.dir.sync().map_err(|error| StoreError::io("collecting", &error))
+        })?;
         self.refresh()?;
         Ok(Collected { removed, written, gained: plan.gained })
     }
+}
+
+fn step<T>(
+    name: &'static str,
+    take: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    goldleaf_host::step(name, |error| StoreError::io(name, &error), take)
 }
 
 fn plan(tables: &Tables, live: &LiveSet) -> Result<CollectPlan, StoreError> {

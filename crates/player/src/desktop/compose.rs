@@ -25,6 +25,7 @@ use goldleaf_worker::{BATCH, Scale, WorkerUsage};
 use serde::{Deserialize, Serialize};
 
 use super::stack::{Handing, Packs, Source, Stack, StoreName, open_pack, pack_id};
+use crate::home::step;
 use crate::{Home, PlayerError};
 
 /// The time that composed metadata bears: any will do, if it is always the same.
@@ -89,7 +90,7 @@ pub fn compose(
     if let Some(composed) = cached(&cache, stack, key)? {
         return Ok((composed, WorkerUsage::default()));
     }
-    make(home, &cache, stack, key, progress)
+    step("composed.make", || make(home, &cache, stack, key, progress))
 }
 
 /// The composed disk of a session that was begun, under the key that it had then. While the cache
@@ -112,7 +113,7 @@ pub fn recompose(
                 .into(),
         ));
     }
-    Ok(make(home, &cache, stack, key, progress)?.0)
+    Ok(step("composed.make", || make(home, &cache, stack, key, progress))?.0)
 }
 
 /// A composed disk from the cache; none where a power cut spoilt it.

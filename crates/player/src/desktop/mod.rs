@@ -42,7 +42,7 @@ pub use upkeep::{
     remove_package, reset, rollback, status,
 };
 
-use crate::home::{read_record, write_record};
+use crate::home::{read_record, step, write_record};
 use crate::{Home, PlayerError};
 
 /// A desktop, locked: nobody else works on it while this lives.
@@ -68,14 +68,20 @@ impl Desktop {
         Ok(Self { record: record(&dir, name)?, dir, _lock: lock })
     }
 
-    /// Writes the root record: the one durable move by which anything changes.
-    pub fn commit(&mut self, change: impl FnOnce(&mut DesktopRecord)) -> Result<(), PlayerError> {
-        let mut next = self.record.clone();
-        change(&mut next);
-        next.generation += 1;
-        write_record(self.dir.as_ref(), "record.json", &next)?;
-        self.record = next;
-        Ok(())
+    /// Writes the root record: the one durable move by which anything changes. It has a name.
+    pub fn commit(
+        &mut self,
+        name: &'static str,
+        change: impl FnOnce(&mut DesktopRecord),
+    ) -> Result<(), PlayerError> {
+        step(name, || {
+            let mut next = self.record.clone();
+            change(&mut next);
+            next.generation += 1;
+            write_record(self.dir.as_ref(), "record.json", &next)?;
+            self.record = next;
+            Ok(())
+        })
     }
 
     /// The versions that the next session stands on.
@@ -148,7 +154,7 @@ pub fn create(home: &Home, name: &str, livepc: &str) -> Result<DesktopRecord, Pl
     let dir = desktops.create_dir(name).map_err(PlayerError::io("making a desktop"))?;
     let _lock = dir.try_lock("lock").map_err(PlayerError::io("locking a desktop"))?;
     let image = home.images()?.open(&livepc.image, None)?;
-    let (version, hold) = identity::make(home, &dir, name, &image)?;
+    let (version, hold) = step("desktop.identity", || identity::make(home, &dir, name, &image))?;
     let identity = LayerHistory { versions: vec![version], next: 2 };
     let record = DesktopRecord {
         format: record::FORMAT,
@@ -163,8 +169,10 @@ pub fn create(home: &Home, name: &str, livepc: &str) -> Result<DesktopRecord, Pl
         hardware: identity::hardware(home)?,
         last: None,
     };
-    write_record(dir.as_ref(), "record.json", &record)?;
-    desktops.sync().map_err(PlayerError::io("making a desktop"))?;
+    step("desktop.create", || {
+        write_record(dir.as_ref(), "record.json", &record)?;
+        desktops.sync().map_err(PlayerError::io("making a desktop"))
+    })?;
     drop(hold);
     Ok(record)
 }
@@ -173,7 +181,9 @@ pub fn create(home: &Home, name: &str, livepc: &str) -> Result<DesktopRecord, Pl
 pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
     let desktop = Desktop::open(home, name)?;
     let what = || PlayerError::io(format!("removing desktop `{name}`"));
-    desktop.dir.remove("record.json").map_err(what())?;
-    desktop.dir.sync().map_err(what())?;
-    home.sub("desktops")?.remove_dir_all(name).map_err(what())
+    step("desktop.forget", || {
+        desktop.dir.remove("record.json").map_err(what())?;
+        desktop.dir.sync().map_err(what())
+    })?;
+    step("desktop.remove", || home.sub("desktops")?.remove_dir_all(name).map_err(what()))
 }

@@ -32,7 +32,8 @@ use super::record::{FiledReport, HardwareIdentity, Hex, SessionRecord, SessionSt
 use super::stack::{Stack, StackVersions, StoreName};
 use super::{Desktop, directory};
 use crate::control::{Answer, Request, ask, listen};
-use crate::machine::{MachineNews, MachineSpec, Owner, display, run};
+use crate::home::step;
+use crate::machine::{MachineNews, MachineSpec, Owner, display};
 use crate::{Home, PlayerError};
 
 /// Panics in a row after which a session is filed and reset instead of continued.
@@ -119,7 +120,7 @@ pub fn start(
     let live = Live::open(home, &mut desktop, options.discard_session, listener)?;
     let disk: Arc<dyn WriteBlocks> = live.device.clone();
     let mut owner = SessionOwner { home, desktop: &mut desktop, live: Some(live), listener };
-    let end = run(disk, &spec, home.clock.clone(), &requests, &mut owner)?;
+    let end = home.hypervisor.run(disk, &spec, home.clock.clone(), &requests, &mut owner)?;
     let live = owner.live.take();
     let filed = finish(home, &mut desktop, live, &end, listener)?;
     Ok(Started { end, filed })
@@ -259,17 +260,19 @@ impl Live {
         let stack = Stack::open(home, &desktop.dir, &versions)?;
         let (composed, _) = compose(home, &desktop.dir, &stack, listener)?;
         let number = desktop.record.next_session;
-        let dir = session_dir(&desktop.dir, number, true)?;
         let mut id = [0; 16];
         home.entropy.fill(&mut id).map_err(PlayerError::io("drawing random numbers"))?;
         let base = Arc::new(composed.device()?);
-        let device = SessionDevice::create(dir, base, SessionId(id), composed.facts.digest.0)?;
+        let device = step("session.log", || {
+            let dir = session_dir(&desktop.dir, number, true)?;
+            Ok(SessionDevice::create(dir, base, SessionId(id), composed.facts.digest.0)?)
+        })?;
         let record = session_record(home, number, &composed, &versions);
-        desktop.commit(|desktop| {
+        desktop.commit("session.begin", |desktop| {
             desktop.session = Some(record);
             desktop.next_session = number + 1;
         })?;
-        prune_composed(&desktop.dir, &composed)?;
+        step("composed.prune", || prune_composed(&desktop.dir, &composed))?;
         let took = home.clock.monotonic().saturating_sub(before);
         let (entries, took_ms) = (composed.facts.entries, took.as_millis() as u64);
         listener.event(&Event::Ready { entries, took_ms });
@@ -295,7 +298,7 @@ impl Live {
         listener: &dyn Listener,
     ) -> Result<Option<FiledReport>, PlayerError> {
         self.device.flush()?;
-        mark(desktop, SessionState::Ended)?;
+        mark(desktop, "session.end", SessionState::Ended)?;
         file(home, desktop, self, listener)
     }
 
@@ -368,17 +371,17 @@ fn session_dir(
 
 /// Forgets a session: its record first, its bytes after that.
 fn drop_session(desktop: &mut Desktop, number: u64) -> Result<(), PlayerError> {
-    desktop.commit(|desktop| desktop.session = None)?;
+    desktop.commit("session.discard", |desktop| desktop.session = None)?;
     remove_session(&desktop.dir, number)
 }
 
 fn remove_session(desktop: &Arc<dyn Dir>, number: u64) -> Result<(), PlayerError> {
     let what = || PlayerError::io("removing a session");
     let sessions = desktop.create_dir("sessions").map_err(what())?;
-    match sessions.remove_dir_all(&number.to_string()) {
+    step("session.remove", || match sessions.remove_dir_all(&number.to_string()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(what()(error)),
         _ => Ok(()),
-    }
+    })
 }
 
 /// Composed disks are caches: only the one in use stays.
@@ -426,8 +429,8 @@ impl Owner for SessionOwner<'_> {
 }
 
 /// Says how far the session came. Whatever that is, the guest did not panic.
-fn mark(desktop: &mut Desktop, state: SessionState) -> Result<(), PlayerError> {
-    desktop.commit(|desktop| {
+fn mark(desktop: &mut Desktop, step: &'static str, state: SessionState) -> Result<(), PlayerError> {
+    desktop.commit(step, |desktop| {
         if let Some(session) = &mut desktop.session {
             session.state = state;
             session.failed_starts = 0;
@@ -449,7 +452,7 @@ fn finish(
     }
     live.device.flush()?;
     if *end == SessionEnd::GuestPanic {
-        desktop.commit(|desktop| {
+        desktop.commit("session.panic", |desktop| {
             if let Some(session) = &mut desktop.session {
                 session.failed_starts += 1;
             }
@@ -469,7 +472,7 @@ fn file(
     let view = SessionView::new(&live.composed, &live.device)?;
     let harvested = live.harvest(home, &view, listener)?;
     if harvested.reply.hibernated {
-        mark(desktop, SessionState::Open)?;
+        mark(desktop, "session.sleep", SessionState::Open)?;
         listener.event(&Event::Note(HIBERNATED.into()));
         return Ok(None);
     }
@@ -486,7 +489,7 @@ fn file(
     let records = records_by_layer(&harvested.reply, &live.composed.facts.dormant);
     let number = desktop.record.session.as_ref().map_or(0, |session| session.number);
     let cause = format!("session {number}");
-    let filing = filer.finish(&records, created, &cause)?;
+    let filing = step("session.pack", || filer.finish(&records, created, &cause))?;
     let report = filed_report(created, &filing, &harvested, &live.composed);
     adopt(desktop, &filing, created, &cause, &report)?;
     listener.event(&Event::Filed(report.clone()));
@@ -540,7 +543,7 @@ fn adopt(
     cause: &str,
     report: &FiledReport,
 ) -> Result<(), PlayerError> {
-    desktop.commit(|desktop| {
+    desktop.commit("session.file", |desktop| {
         for (&kind, layer) in &filing.versions {
             super::upkeep::push_version(desktop, kind, layer, created, cause);
         }

@@ -14,6 +14,7 @@ use super::filing::store_records;
 use super::session::next_version;
 use super::stack::{Stack, StoreName};
 use super::{Desktop, DesktopRecord, LayerHistory, SessionRecord};
+use crate::home::step;
 use crate::{Home, PlayerError};
 
 /// Appends a new version of a layer to a desktop's history, and forgets what is too old to keep:
@@ -142,15 +143,17 @@ pub fn rollback(
     let newest = lines.iter().rfind(|other| other.layer == line.layer);
     let is_newest = newest.is_some_and(|newest| newest.version == to);
     let created = home.now_unix_secs();
-    desktop.commit(|record| match (line.layer.as_str(), line.layer.strip_prefix("apps ")) {
-        ("os", _) => record.pinned_image = (!is_newest).then_some(to as u32),
-        (_, Some(apps)) => {
-            record.pinned_apps.remove(apps);
-            if !is_newest {
-                record.pinned_apps.insert(apps.into(), to as u32);
+    desktop.commit("layers.roll-back", |record| {
+        match (line.layer.as_str(), line.layer.strip_prefix("apps ")) {
+            ("os", _) => record.pinned_image = (!is_newest).then_some(to as u32),
+            (_, Some(apps)) => {
+                record.pinned_apps.remove(apps);
+                if !is_newest {
+                    record.pinned_apps.insert(apps.into(), to as u32);
+                }
             }
+            _ => roll_private(record, layer, to, created),
         }
-        _ => roll_private(record, layer, to, created),
     })?;
     Ok(line)
 }
@@ -213,12 +216,12 @@ impl<'a> Edit<'a> {
             let meta = VersionMeta { created, cause: cause.into(), records };
             digests.push((kind, editor.commit(&mut writer, meta)?));
         }
-        let filed = writer.finish()?;
+        let filed = step("layers.pack", || Ok(writer.finish()?))?;
         let mut layers = Vec::new();
         for (kind, digest) in digests {
             layers.push((kind, Layer::open(store, &digest)?));
         }
-        self.desktop.commit(|record| {
+        self.desktop.commit("layers.edit", |record| {
             for (kind, layer) in &layers {
                 push_version(record, *kind, layer, created, cause);
             }

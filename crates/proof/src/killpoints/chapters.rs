@@ -1,0 +1,208 @@
+//! The chapters of a desktop's life. Each is what a person asks for, one command after the other,
+//! and can be asked for again after a crash: what is done by then is not done twice.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use goldleaf_host::{Progress, Silent};
+use goldleaf_image::{ImageError, ImportOptions, import};
+use goldleaf_player::desktop::{self, Event, Listener, StartOptions};
+use goldleaf_player::livepc::{self, NewLivePc};
+use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, workshop};
+use goldleaf_vm::Accel;
+use goldleaf_worker::Launcher;
+
+use super::ground::DESKTOP;
+use super::guest::{Act, Guest};
+use crate::Result;
+
+const IMAGE: &str = "golden";
+const LIVEPC: &str = "office";
+const LAYER: &str = "tools";
+const RECORDED: &str = "recorded";
+
+/// A chapter: its name, and what happens in it.
+pub type Chapter = (&'static str, fn(&Stage) -> Result<()>);
+
+/// All chapters, each on what the one before left.
+pub const CHAPTERS: &[Chapter] = &[
+    ("import", import_image),
+    ("deliver", deliver),
+    ("create", create),
+    ("work", work),
+    ("trouble", trouble),
+    ("edit", edit),
+    ("record", record),
+    ("upkeep", upkeep),
+    ("collect", collect_garbage),
+    ("remove", remove),
+];
+
+/// Where a chapter plays.
+pub struct Stage {
+    /// The home.
+    pub home: Home,
+    /// What is imported and delivered, the guest's scripts among it. The same for all runs.
+    pub goods: PathBuf,
+    /// What this run's guest remembers.
+    pub memory: PathBuf,
+}
+
+/// Listens to nothing.
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn at(&self, _what: &str, _done: u64, _total: u64) {}
+}
+
+impl Listener for Quiet {
+    fn event(&self, _event: &Event) {}
+}
+
+/// Opens a home whose workers are this program.
+pub fn open_home(path: &Path) -> Result<Home> {
+    let launcher = Launcher::new(std::env::current_exe()?, vec!["worker".into()]);
+    Ok(Home::open(path, launcher)?)
+}
+
+fn headless() -> StartOptions {
+    StartOptions { headless: true, accel: Some(Accel::Tcg), ..Default::default() }
+}
+
+impl Stage {
+    /// The home with a guest in the place of machines.
+    fn with_guest(&self, of_desktop: bool, works: usize, acts: &[Act]) -> Home {
+        let guest = Guest {
+            home: of_desktop.then(|| self.home.clone()),
+            scripts: self.goods.join("scripts"),
+            memory: self.memory.clone(),
+            works,
+            acts: Mutex::new(acts.iter().copied().collect()),
+        };
+        Home { hypervisor: Arc::new(guest), ..self.home.clone() }
+    }
+
+    fn start(&self, works: usize, acts: &[Act]) -> Result<()> {
+        desktop::start(&self.with_guest(true, works, acts), DESKTOP, &headless(), &Quiet)?;
+        Ok(())
+    }
+}
+
+fn import_image(stage: &Stage) -> Result<()> {
+    let (images, home) = (stage.home.images()?, &stage.home);
+    let clock = home.clock.as_ref();
+    let bring = |name: &str, disk: &str| {
+        let options = ImportOptions { name: name.into(), grow_to: None, cause: None };
+        import(&images, &home.launcher, clock, &stage.goods.join(disk), &options, &Silent)
+    };
+    if images.record(IMAGE).is_err() {
+        bring(IMAGE, "golden.raw")?;
+    }
+    match bring("junk", "junk.raw") {
+        Err(ImageError::Refused { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Err("junk was imported".into()),
+    }
+}
+
+fn deliver(stage: &Stage) -> Result<()> {
+    if apps::get(&stage.home, LAYER).is_err() {
+        bring::add_layer(&stage.home, LAYER, IMAGE, &[stage.goods.join("tools")], &Quiet)?;
+    }
+    if livepc::get(&stage.home, LIVEPC).is_ok() {
+        return Ok(());
+    }
+    let new = NewLivePc {
+        name: LIVEPC.into(),
+        image: IMAGE.into(),
+        layers: vec![LAYER.into()],
+        memory_mib: 64,
+        cpus: 1,
+        rules: None,
+    };
+    livepc::create(&stage.home, new)?;
+    Ok(())
+}
+
+fn create(stage: &Stage) -> Result<()> {
+    if desktop::peek(&stage.home, DESKTOP).is_err() {
+        desktop::create(&stage.home, DESKTOP, LIVEPC)?;
+    }
+    Ok(())
+}
+
+/// A session, a reboot, another session.
+fn work(stage: &Stage) -> Result<()> {
+    stage.start(2, &[Act::Reboot, Act::PowerOff])
+}
+
+/// Panics until the session is filed, sleep and waking up, a plug that is pulled, a session that
+/// is thrown away.
+fn trouble(stage: &Stage) -> Result<()> {
+    for act in [Act::Panic, Act::Panic, Act::PowerOff, Act::Sleep, Act::Wake, Act::Vanish] {
+        stage.start(3, &[act])?;
+    }
+    let options = StartOptions { discard_session: true, ..headless() };
+    desktop::start(&stage.with_guest(true, 3, &[]), DESKTOP, &options, &Quiet)?;
+    Ok(())
+}
+
+fn edit(stage: &Stage) -> Result<()> {
+    if stage.home.images()?.record(IMAGE)?.versions.len() == 1 {
+        workshop::edit_image(&stage.with_guest(false, 1, &[]), IMAGE, &headless(), &Quiet)?;
+    }
+    stage.start(3, &[])
+}
+
+fn record(stage: &Stage) -> Result<()> {
+    if apps::get(&stage.home, RECORDED).is_err() {
+        let home = stage.with_guest(false, 1, &[]);
+        workshop::record_layer(&home, RECORDED, IMAGE, &headless(), &Quiet)?;
+    }
+    Ok(())
+}
+
+fn upkeep(stage: &Stage) -> Result<()> {
+    let home = &stage.home;
+    desktop::rollback(home, DESKTOP, "os", 1, false)?;
+    stage.start(3, &[])?;
+    desktop::rollback(home, DESKTOP, "os", 2, false)?;
+    desktop::rollback(home, DESKTOP, "user-data", 1, false)?;
+    desktop::reset(home, DESKTOP, &["/home/ada/one".into()], false)?;
+    desktop::rejuvenate(home, DESKTOP, true, false)?;
+    Ok(())
+}
+
+/// Garbage of every kind, and its collection.
+fn collect_garbage(stage: &Stage) -> Result<()> {
+    const SPARE: &str = "spare";
+    let home = &stage.home;
+    if apps::get(home, SPARE).is_err() {
+        bring::add_layer(home, SPARE, IMAGE, &[stage.goods.join("spare")], &Quiet)?;
+    }
+    apps::delete(home, SPARE)?;
+    let path = home.dir.path().ok_or("a home without a path")?;
+    fs::create_dir_all(path.join("desktops").join(DESKTOP).join("sessions/99"))?;
+    fs::create_dir_all(path.join("images/unfinished"))?;
+    collect::apply(home)?;
+    Ok(())
+}
+
+fn remove(stage: &Stage) -> Result<()> {
+    let home = &stage.home;
+    unless_gone(desktop::delete(home, DESKTOP))?;
+    unless_gone(livepc::delete(home, LIVEPC))?;
+    unless_gone(apps::delete(home, LAYER))?;
+    unless_gone(images::delete(home, IMAGE).map(drop))?;
+    collect::apply(home)?;
+    Ok(())
+}
+
+/// Somebody who asks for a removal again hears that there is nothing to remove.
+fn unless_gone(removed: std::result::Result<(), PlayerError>) -> Result<()> {
+    match removed {
+        Err(PlayerError::Unknown { .. } | PlayerError::Image(ImageError::Unknown(_))) => Ok(()),
+        other => Ok(other?),
+    }
+}
