@@ -24,8 +24,9 @@ use goldleaf_store::{PackWriter, Store};
 use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
 
 use crate::apps::AppsVersion;
-use crate::desktop::{Hex, Listener, store_records};
+use crate::desktop::{Hex, Listener, StartOptions, store_records};
 use crate::home::step;
+use crate::workshop::Bench;
 use crate::{Home, PlayerError};
 
 /// What was brought.
@@ -50,12 +51,31 @@ pub fn add_layer(
 ) -> Result<Brought, PlayerError> {
     goldleaf_image::check_name(name)?;
     let number = home.images()?.open(image, None)?.record.number;
-    let scratch = Scratch::new(home, name)?;
+    let bench = Bench::open(home, &format!("bring-{name}"), &StartOptions::default())?;
+    let scratch =
+        bench.dir.path().map(Path::to_path_buf).ok_or_else(|| {
+            PlayerError::Refused("a layer needs a home on a real file system".into())
+        })?;
+    let brought = bring(home, name, (image, number), sources, &scratch, listener);
+    // Work that failed is not gone on with; what cannot be cleared goes with a collection.
+    let cleared = bench.clear();
+    let brought = brought?;
+    cleared.map(|()| brought)
+}
+
+fn bring(
+    home: &Home,
+    name: &str,
+    (image, number): (&str, u32),
+    sources: &[PathBuf],
+    scratch: &Path,
+    listener: &dyn Listener,
+) -> Result<Brought, PlayerError> {
     let store = home.public()?;
     let mut bringer = Bringer::new(&store)?;
     for (source, index) in sources.iter().zip(0..) {
         listener.at("reading what is brought", index, sources.len() as u64);
-        bringer.bring(source, &scratch.0.join(index.to_string()))?;
+        bringer.bring(source, &scratch.join(index.to_string()))?;
     }
     let created = home.now_unix_secs();
     let cause = format!("made from {}", shown(sources));
@@ -80,34 +100,6 @@ pub fn add_layer(
 fn shown(sources: &[PathBuf]) -> String {
     let names = sources.iter().map(|path| path.display().to_string().escape_debug().to_string());
     names.collect::<Vec<_>>().join(", ")
-}
-
-/// A directory for unpacked archives, gone when the work is done.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(home: &Home, name: &str) -> Result<Self, PlayerError> {
-        let parent = home.sub("workshop")?;
-        let path = parent.path().ok_or_else(|| {
-            PlayerError::Refused("a layer needs a home on a real file system".into())
-        })?;
-        let path = path.join(format!("bring-{name}"));
-        let scratch = Self(path);
-        scratch.clear();
-        fs::create_dir(&scratch.0).map_err(PlayerError::io("making a scratch directory"))?;
-        Ok(scratch)
-    }
-
-    fn clear(&self) {
-        // What cannot be cleared now is in nobody's way until the next time, which says so.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        self.clear();
-    }
 }
 
 struct Bringer<'a> {

@@ -63,6 +63,8 @@ fn run(home: &Home, apply: bool) -> Result<CollectReport, PlayerError> {
         }
     }
     imports(home, apply, &mut report)?;
+    let benches = crate::workshop::leftovers(home, apply)?;
+    report.leftovers.extend(benches.iter().map(|name| format!("bench {name} of the workshop")));
     Ok(report)
 }
 

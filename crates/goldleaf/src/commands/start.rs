@@ -24,9 +24,6 @@ pub struct Args {
     name: String,
     #[command(flatten)]
     machine: Machine,
-    /// Drop an unfinished session instead of going on with it
-    #[arg(long)]
-    discard_session: bool,
 }
 
 /// Options of everything that runs a guest.
@@ -44,6 +41,9 @@ pub struct Machine {
     /// A door into the guest: a TCP port of this machine's, and one of the guest's
     #[arg(long = "forward", value_name = "HOST:GUEST", value_parser = parse_forward)]
     forwards: Vec<Forward>,
+    /// Drop an unfinished session instead of going on with it
+    #[arg(long)]
+    discard_session: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -80,8 +80,8 @@ impl Machine {
             AccelChoice::Kvm => Accel::Kvm,
             AccelChoice::Tcg => Accel::Tcg,
         });
-        let (headless, forwards) = (self.headless, self.forwards.clone());
-        Ok(StartOptions { headless, accel, forwards, discard_session: false })
+        let Self { headless, discard_session, .. } = *self;
+        Ok(StartOptions { headless, accel, forwards: self.forwards.clone(), discard_session })
     }
 }
 
@@ -89,8 +89,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let home = app.open()?;
     let run = desktop::run_directory(&desktop::directory(&home, &args.name)?)?;
     let console = Arc::new(app.console());
-    let mut options = args.machine.prepare(app, &console, &run)?;
-    options.discard_session = args.discard_session;
+    let options = args.machine.prepare(app, &console, &run)?;
     let button = PowerButton::wire(run.join("control.sock"), console.clone())?;
     let started = desktop::start(&home, &args.name, &options, console.as_ref())?;
     drop(button);

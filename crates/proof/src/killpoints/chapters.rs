@@ -14,7 +14,7 @@ use goldleaf_vm::Accel;
 use goldleaf_worker::Launcher;
 
 use super::ground::DESKTOP;
-use super::guest::{Act, Guest};
+use super::guest::{Act, EDIT, Guest, RECORDING, WORKS, Work};
 use crate::Result;
 
 const IMAGE: &str = "golden";
@@ -72,7 +72,7 @@ fn headless() -> StartOptions {
 
 impl Stage {
     /// The home with a guest in the place of machines.
-    fn with_guest(&self, of_desktop: bool, works: usize, acts: &[Act]) -> Home {
+    fn with_guest(&self, of_desktop: bool, works: &'static [Work], acts: &[Act]) -> Home {
         let guest = Guest {
             home: of_desktop.then(|| self.home.clone()),
             scripts: self.goods.join("scripts"),
@@ -83,7 +83,7 @@ impl Stage {
         Home { hypervisor: Arc::new(guest), ..self.home.clone() }
     }
 
-    fn start(&self, works: usize, acts: &[Act]) -> Result<()> {
+    fn start(&self, works: &'static [Work], acts: &[Act]) -> Result<()> {
         desktop::start(&self.with_guest(true, works, acts), DESKTOP, &headless(), &Quiet)?;
         Ok(())
     }
@@ -134,30 +134,30 @@ fn create(stage: &Stage) -> Result<()> {
 
 /// A session, a reboot, another session.
 fn work(stage: &Stage) -> Result<()> {
-    stage.start(2, &[Act::Reboot, Act::PowerOff])
+    stage.start(&WORKS[..2], &[Act::Reboot, Act::PowerOff])
 }
 
 /// Panics until the session is filed, sleep and waking up, a plug that is pulled, a session that
 /// is thrown away.
 fn trouble(stage: &Stage) -> Result<()> {
     for act in [Act::Panic, Act::Panic, Act::PowerOff, Act::Sleep, Act::Wake, Act::Vanish] {
-        stage.start(3, &[act])?;
+        stage.start(&WORKS, &[act])?;
     }
     let options = StartOptions { discard_session: true, ..headless() };
-    desktop::start(&stage.with_guest(true, 3, &[]), DESKTOP, &options, &Quiet)?;
+    desktop::start(&stage.with_guest(true, &WORKS, &[]), DESKTOP, &options, &Quiet)?;
     Ok(())
 }
 
 fn edit(stage: &Stage) -> Result<()> {
     if stage.home.images()?.record(IMAGE)?.versions.len() == 1 {
-        workshop::edit_image(&stage.with_guest(false, 1, &[]), IMAGE, &headless(), &Quiet)?;
+        workshop::edit_image(&stage.with_guest(false, &EDIT, &[]), IMAGE, &headless(), &Quiet)?;
     }
-    stage.start(3, &[])
+    stage.start(&WORKS, &[])
 }
 
 fn record(stage: &Stage) -> Result<()> {
     if apps::get(&stage.home, RECORDED).is_err() {
-        let home = stage.with_guest(false, 1, &[]);
+        let home = stage.with_guest(false, &RECORDING, &[]);
         workshop::record_layer(&home, RECORDED, IMAGE, &headless(), &Quiet)?;
     }
     Ok(())
@@ -166,7 +166,7 @@ fn record(stage: &Stage) -> Result<()> {
 fn upkeep(stage: &Stage) -> Result<()> {
     let home = &stage.home;
     desktop::rollback(home, DESKTOP, "os", 1, false)?;
-    stage.start(3, &[])?;
+    stage.start(&WORKS, &[])?;
     desktop::rollback(home, DESKTOP, "os", 2, false)?;
     desktop::rollback(home, DESKTOP, "user-data", 1, false)?;
     desktop::reset(home, DESKTOP, &["/home/ada/one".into()], false)?;
@@ -185,6 +185,7 @@ fn collect_garbage(stage: &Stage) -> Result<()> {
     let path = home.dir.path().ok_or("a home without a path")?;
     fs::create_dir_all(path.join("desktops").join(DESKTOP).join("sessions/99"))?;
     fs::create_dir_all(path.join("images/unfinished"))?;
+    fs::create_dir_all(path.join("workshop/bring-spare"))?;
     collect::apply(home)?;
     Ok(())
 }

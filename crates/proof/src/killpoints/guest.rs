@@ -24,9 +24,10 @@ use crate::Result;
 
 /// What a guest does with its disk, in debugfs' words: a file that shows that it is done, what is
 /// done before the first flush, and what after it. `@` stands for a file with something in it.
-type Work = (&'static str, &'static [&'static str], &'static [&'static str]);
+pub type Work = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-const WORKS: [Work; 3] = [
+/// Of a desktop's user.
+pub const WORKS: [Work; 3] = [
     (
         "/home/ada/one",
         &["write @ /home/ada/one", "write @ /var/cache/goods", "rm /etc/motd"],
@@ -40,12 +41,16 @@ const WORKS: [Work; 3] = [
     ("/home/ada/three", &["write @ /home/ada/three"], &["write @ /var/cache/more"]),
 ];
 
-/// What the author of an image does.
-const EDIT: Work = (
+/// Of the author of an image.
+pub const EDIT: [Work; 1] = [(
     "/usr/share/golden-two",
     &["rm /usr/share/golden", "write @ /usr/share/golden"],
     &["write @ /usr/share/golden-two"],
-);
+)];
+
+/// Of the author of an apps layer.
+pub const RECORDING: [Work; 1] =
+    [("/usr/bin/recorded", &["write @ /usr/bin/recorded"], &["write @ /usr/share/recorded"])];
 
 /// Where the kernel says that swap holds a system that sleeps (`kernel/power/swap.c`).
 const SWAP_SIGNATURE: u64 = SWAP_START + 4086;
@@ -71,8 +76,8 @@ pub struct Guest {
     pub scripts: PathBuf,
     /// Where it is remembered what was flushed.
     pub memory: PathBuf,
-    /// How many of its works are to be done.
-    pub works: usize,
+    /// What is to be done.
+    pub works: &'static [Work],
     /// What it does, start by start and reboot by reboot.
     pub acts: Mutex<VecDeque<Act>>,
 }
@@ -121,7 +126,7 @@ fn refused(error: impl ToString) -> PlayerError {
 impl Guest {
     /// Which script this session's is.
     fn key(&self) -> std::result::Result<String, PlayerError> {
-        let Some(home) = &self.home else { return Ok("edit".into()) };
+        let Some(home) = &self.home else { return Ok(self.works[0].0.replace('/', "-")) };
         let session = desktop::peek(home, DESKTOP)?.session;
         Ok(session.ok_or_else(|| refused("a guest without a session"))?.composed.0.to_string())
     }
@@ -178,10 +183,8 @@ impl Guest {
         let (image, goods) = (scratch.path().join("disk"), scratch.path().join("goods"));
         let before = contents(disk)?;
         fs::write(&image, &before)?;
-        let edit = [EDIT];
-        let works = if self.home.is_some() { &WORKS[..self.works] } else { &edit };
         let Some((shown, first, second)) =
-            works.iter().find(|work| !shows(&image, work.0).unwrap_or(true))
+            self.works.iter().find(|work| !shows(&image, work.0).unwrap_or(true))
         else {
             fs::write(&path, serialise(&[Part::new(), Part::new()]))?;
             return Ok([Part::new(), Part::new()]);

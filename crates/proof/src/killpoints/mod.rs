@@ -21,6 +21,7 @@ pub use driver::{child, run};
 
 /// Every step that the code names.
 const STEPS: &[&str] = &[
+    "collect.bench",
     "collect.import",
     "collect.session",
     "composed.make",
@@ -60,5 +61,7 @@ const STEPS: &[&str] = &[
     "session.sleep",
     "store.remove",
     "store.rewrite",
-    "workshop.log",
+    "workshop.begin",
+    "workshop.clear",
+    "workshop.made",
 ];

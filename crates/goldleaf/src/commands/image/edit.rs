@@ -37,5 +37,10 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         Some(version) => format!("image {} is at version {version} now", args.name),
         None => format!("{}: no new version was made", ending::sentence(&edited.end)),
     })?;
-    ending::check(&edited.end, "the edit was not finished, and the image is as it was")
+    let again = format!(
+        "the edit is unfinished, and the image as it was; `goldleaf image edit {name}` goes on \
+         with it, and `--discard-session` drops it",
+        name = args.name
+    );
+    ending::check(&edited.end, &again)
 }

@@ -47,5 +47,10 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         }
         None => format!("{}: no new version was made", ending::sentence(&recorded.end)),
     })?;
-    ending::check(&recorded.end, "the recording was not finished, and nothing was kept of it")
+    let again = format!(
+        "the recording is unfinished; `goldleaf layer record {} --on {}` goes on with it, and \
+         `--discard-session` drops it",
+        args.name, args.on
+    );
+    ending::check(&recorded.end, &again)
 }

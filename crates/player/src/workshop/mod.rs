@@ -1,0 +1,18 @@
+//! The workshop: where an author changes golden images and records apps layers, in the guest
+//! itself.
+//!
+//! ```text
+//!   bench    a place for one piece of work      edit      the next version of an image
+//!                                               record    the next version of an apps layer
+//! ```
+//! Both boot a writable session that reboots like a real machine. When the guest powers off, an
+//! edit becomes the image's next version, and a recording becomes a version of an apps layer. Work
+//! that was cut off stays on its bench, and goes on there when it is asked for again.
+
+mod bench;
+mod edit;
+mod record;
+
+pub(crate) use bench::{Bench, leftovers};
+pub use edit::{Edited, edit_image};
+pub use record::{Recorded, record_layer};
