@@ -5,6 +5,7 @@
 //! is made and can be shown; applying it makes the same plan again under the stores' locks and
 //! does nothing when the two differ.
 
+use std::io;
 use std::sync::Arc;
 
 use goldleaf_host::Dir;
@@ -62,7 +63,7 @@ fn run(home: &Home, apply: bool) -> Result<CollectReport, PlayerError> {
             }
         }
     }
-    imports(home, apply, &mut report)?;
+    half_made(home, apply, &mut report)?;
     let benches = crate::workshop::leftovers(home, apply)?;
     report.leftovers.extend(benches.iter().map(|name| format!("bench {name} of the workshop")));
     Ok(report)
@@ -146,21 +147,33 @@ fn sessions(
     Ok(())
 }
 
-/// Directories of images that were never finished. One that is being imported now is locked.
-fn imports(home: &Home, apply: bool, report: &mut CollectReport) -> Result<(), PlayerError> {
-    let what = || PlayerError::io("clearing imports");
-    let images = home.images()?;
-    let dir = home.sub("images")?;
-    let known: Vec<String> = images.list()?.into_iter().map(|image| image.name).collect();
-    for item in dir.list().map_err(what())? {
-        if !item.is_dir || known.contains(&item.name) {
-            continue;
-        }
-        let own = dir.dir(&item.name).map_err(what())?;
-        let Some(_lock) = own.try_lock("lock").map_err(what())? else { continue };
-        report.leftovers.push(format!("unfinished import {}", item.name));
-        if apply {
-            step("collect.import", || dir.remove_dir_all(&item.name).map_err(what()))?;
+/// Directories whose record names what they are: without one they were never finished, or not
+/// removed to the end. What is being made now is locked, or is made again by whoever makes it.
+const SHELVES: [(&str, &str, &str); 4] = [
+    ("images", "image.json", "image"),
+    ("layers", "layer.json", "layer"),
+    ("livepcs", "livepc.json", "LivePC"),
+    ("desktops", "record.json", "desktop"),
+];
+
+fn half_made(home: &Home, apply: bool, report: &mut CollectReport) -> Result<(), PlayerError> {
+    let what = || PlayerError::io("clearing what is half made");
+    for (shelf, record, kind) in SHELVES {
+        let dir = home.sub(shelf)?;
+        for item in dir.list().map_err(what())?.into_iter().filter(|item| item.is_dir) {
+            let own = dir.dir(&item.name).map_err(what())?;
+            match own.open(record) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => {
+                    other.map_err(what())?;
+                    continue;
+                }
+            }
+            let Some(_lock) = own.try_lock("lock").map_err(what())? else { continue };
+            report.leftovers.push(format!("half-made or half-removed {kind} {}", item.name));
+            if apply {
+                step("collect.half-made", || dir.remove_dir_all(&item.name).map_err(what()))?;
+            }
         }
     }
     Ok(())

@@ -166,7 +166,7 @@ fn record(stage: &Stage) -> Result<()> {
 fn upkeep(stage: &Stage) -> Result<()> {
     let home = &stage.home;
     desktop::rollback(home, DESKTOP, "os", 1, false)?;
-    stage.start(&WORKS, &[])?;
+    stage.start(&[], &[])?;
     desktop::rollback(home, DESKTOP, "os", 2, false)?;
     desktop::rollback(home, DESKTOP, "user-data", 1, false)?;
     desktop::reset(home, DESKTOP, &["/home/ada/one".into()], false)?;

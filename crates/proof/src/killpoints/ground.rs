@@ -46,7 +46,7 @@ const FILES: [(&str, &str); 14] = [
 ];
 
 /// Directories that the guest's work needs.
-const DIRECTORIES: [&str; 4] = ["usr/local/bin", "var/cache", "tmp", "root"];
+const DIRECTORIES: [&str; 5] = ["usr/bin", "usr/local/bin", "var/cache", "tmp", "root"];
 
 /// Makes the disk that is imported.
 pub fn make_disk(path: &Path) -> Result<()> {

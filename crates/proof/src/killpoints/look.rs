@@ -52,8 +52,8 @@ pub fn look(home: &Home) -> Result<BTreeSet<String>> {
     Ok(seen)
 }
 
-/// A desktop's layers: their contents in turn. That something was done twice to the same end does
-/// not count.
+/// A desktop's layers: what they hold now, and what they held before, in no order: something may
+/// have been done twice to the same end.
 fn look_at_desktop(
     home: &Home,
     record: &desktop::DesktopRecord,
@@ -68,9 +68,9 @@ fn look_at_desktop(
         // What is drawn at random differs from run to run.
         let contents = history.versions.iter().filter(|_| *kind != Kind::Identity);
         let contents = contents.map(|version| content(&store, &version.digest.0));
-        let mut contents = contents.collect::<Result<Vec<String>>>()?;
-        contents.dedup();
-        seen.insert(format!("{kind} of {name}: {contents:?}"));
+        let contents = contents.collect::<Result<Vec<String>>>()?;
+        seen.insert(format!("{kind} of {name}: {:?}", contents.last()));
+        seen.extend(contents.iter().map(|content| format!("{kind} of {name} once: {content}")));
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ pub use driver::{child, run};
 /// Every step that the code names.
 const STEPS: &[&str] = &[
     "collect.bench",
-    "collect.import",
+    "collect.half-made",
     "collect.session",
     "composed.make",
     "composed.prune",
