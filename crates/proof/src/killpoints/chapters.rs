@@ -22,21 +22,22 @@ const LIVEPC: &str = "office";
 const LAYER: &str = "tools";
 const RECORDED: &str = "recorded";
 
-/// A chapter: its name, and what happens in it.
-pub type Chapter = (&'static str, fn(&Stage) -> Result<()>);
+/// A chapter: its name, what the names of its steps that count begin with, and what happens in it.
+pub type Chapter = (&'static str, &'static str, fn(&Stage) -> Result<()>);
 
 /// All chapters, each on what the one before left.
 pub const CHAPTERS: &[Chapter] = &[
-    ("import", import_image),
-    ("deliver", deliver),
-    ("create", create),
-    ("work", work),
-    ("trouble", trouble),
-    ("edit", edit),
-    ("record", record),
-    ("upkeep", upkeep),
-    ("collect", collect_garbage),
-    ("remove", remove),
+    ("import", "", import_image),
+    ("deliver", "", deliver),
+    ("create", "", create),
+    ("work", "", work),
+    ("trouble", "", trouble),
+    ("edit", "", edit),
+    ("record", "", record),
+    ("upkeep", "", upkeep),
+    ("machine", "machine.", machine),
+    ("collect", "", collect_garbage),
+    ("remove", "", remove),
 ];
 
 /// Where a chapter plays.
@@ -165,12 +166,22 @@ fn record(stage: &Stage) -> Result<()> {
 
 fn upkeep(stage: &Stage) -> Result<()> {
     let home = &stage.home;
+    if desktop::peek(home, DESKTOP)?.session.is_some() {
+        // What a person is told to do first.
+        stage.start(&[], &[])?;
+    }
     desktop::rollback(home, DESKTOP, "os", 1, false)?;
     stage.start(&[], &[])?;
     desktop::rollback(home, DESKTOP, "os", 2, false)?;
     desktop::rollback(home, DESKTOP, "user-data", 1, false)?;
     desktop::reset(home, DESKTOP, &["/home/ada/one".into()], false)?;
     desktop::rejuvenate(home, DESKTOP, true, false)?;
+    Ok(())
+}
+
+/// A real machine, whose guest is the boot code of the disk: it reboots once and powers off.
+fn machine(stage: &Stage) -> Result<()> {
+    desktop::start(&stage.home, DESKTOP, &headless(), &Quiet)?;
     Ok(())
 }
 

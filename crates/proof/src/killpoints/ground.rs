@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -43,6 +44,31 @@ const FILES: [(&str, &str); 14] = [
     ("var/lib/dpkg/info/base-files.list", "/.\n/etc\n/usr\n"),
     ("home/ada/text", "a text\n"),
     ("home/ada/a/b/c/deep", "deep\n"),
+];
+
+/// What a real machine's processor finds in the first sector: reboot at the first boot, power off
+/// at the second. Which one it is, says a byte of the battery-backed memory (44h), which a reset
+/// does not clear. Ports: CF9h resets, 604h is where QEMU's firmware puts the ACPI power control.
+const BOOT_CODE: [u8; 37] = [
+    0xb0, 0x44, // mov al, 44h
+    0xe6, 0x70, // out 70h, al
+    0xe4, 0x71, // in al, 71h
+    0x84, 0xc0, // test al, al
+    0x75, 0x11, // jnz off
+    0xb0, 0x44, // mov al, 44h
+    0xe6, 0x70, // out 70h, al
+    0xb0, 0x01, // mov al, 1
+    0xe6, 0x71, // out 71h, al
+    0xba, 0xf9, 0x0c, // mov dx, cf9h
+    0xb0, 0x06, // mov al, 6
+    0xee, // out dx, al
+    0xf4, // halt: hlt
+    0xeb, 0xfd, // jmp halt
+    0xba, 0x04, 0x06, // off: mov dx, 604h
+    0xb8, 0x00, 0x20, // mov ax, 2000h
+    0xef, // out dx, ax
+    0xf4, // halt: hlt
+    0xeb, 0xfd, // jmp halt
 ];
 
 /// Directories that the guest's work needs.
@@ -87,7 +113,8 @@ pub fn make_disk(path: &Path) -> Result<()> {
     fs::File::create(&swap)?.set_len(SWAP_LEN)?;
     tools::succeed("mkswap", &["-q", text(&swap)?])?;
     let file = fs::OpenOptions::new().write(true).open(path)?;
-    Ok(std::os::unix::fs::FileExt::write_all_at(&file, &fs::read(swap)?, SWAP_START)?)
+    file.write_all_at(&fs::read(swap)?, SWAP_START)?;
+    Ok(file.write_all_at(&BOOT_CODE, 0)?)
 }
 
 fn partition(disk: &str, table: &str) -> Result<()> {

@@ -180,28 +180,29 @@ impl Guest {
             return parse(&bytes);
         }
         let scratch = tempfile::tempdir_in(&self.scripts)?;
-        let (image, goods) = (scratch.path().join("disk"), scratch.path().join("goods"));
-        let before = contents(disk)?;
-        fs::write(&image, &before)?;
-        let Some((shown, first, second)) =
-            self.works.iter().find(|work| !shows(&image, work.0).unwrap_or(true))
-        else {
-            fs::write(&path, serialise(&[Part::new(), Part::new()]))?;
-            return Ok([Part::new(), Part::new()]);
-        };
-        fs::write(&goods, shown.repeat(1000))?;
+        let parts = self.make(disk, scratch.path())?;
+        // Whole or not at all: others need it too, and this process is about to be killed.
+        let whole = scratch.path().join("script");
+        fs::write(&whole, serialise(&parts))?;
+        fs::rename(whole, path)?;
+        Ok(parts)
+    }
+
+    /// What the first work comes to that this disk does not show.
+    fn make(&self, disk: &dyn WriteBlocks, scratch: &Path) -> Result<[Part; 2]> {
+        let (image, goods) = (scratch.join("disk"), scratch.join("goods"));
         let mut parts = [Part::new(), Part::new()];
-        let mut before = before;
+        let mut before = contents(disk)?;
+        fs::write(&image, &before)?;
+        let missing = self.works.iter().find(|work| !shows(&image, work.0).unwrap_or(true));
+        let Some((shown, first, second)) = missing else { return Ok(parts) };
+        fs::write(&goods, shown.repeat(1000))?;
         for (part, commands) in parts.iter_mut().zip([first, second]) {
             debugfs(&image, commands, &goods)?;
             let after = fs::read(&image)?;
             *part = difference(&before, &after);
             before = after;
         }
-        // Whole or not at all: this process is about to be killed.
-        let whole = scratch.path().join("script");
-        fs::write(&whole, serialise(&parts))?;
-        fs::rename(whole, path)?;
         Ok(parts)
     }
 }
