@@ -119,7 +119,7 @@ impl Overlay {
         order.sort_unstable();
         self.latest = None;
         let mut blocks = std::mem::take(&mut self.blocks);
-        let mut run = Run::default();
+        let mut run = Run { first: 0, bytes: Vec::with_capacity(RUN_BYTES) };
         for (block, place) in order {
             let data = &blocks[place];
             if let Some(slot) = self.slot_for(block, data)? {
@@ -249,8 +249,10 @@ impl Overlay {
     }
 }
 
+/// Bytes of a run: more would cost more memory than it spares calls.
+const RUN_BYTES: usize = 256 << 10;
+
 /// Blocks on their way to neighbouring slots.
-#[derive(Default)]
 struct Run {
     first: u32,
     bytes: Vec<u8>,
@@ -258,7 +260,8 @@ struct Run {
 
 impl Run {
     fn continues(&self, slot: u32) -> bool {
-        u64::from(self.first) + (self.bytes.len() / BLOCK) as u64 == u64::from(slot)
+        self.bytes.len() < RUN_BYTES
+            && u64::from(self.first) + (self.bytes.len() / BLOCK) as u64 == u64::from(slot)
     }
 
     fn write(&mut self, file: &dyn File, first_slot: u64) -> Result<()> {

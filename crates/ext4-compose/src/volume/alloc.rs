@@ -97,7 +97,7 @@ impl Volume {
     /// Inodes that are free.
     pub(crate) fn free_inodes(&self) -> u64 {
         let run = &self.cursors.run;
-        u64::from(super::gate::free_inodes(self.fs) - (run.next - run.first))
+        u64::from(super::gate::free_inodes(self.fs).saturating_sub(run.next - run.first))
     }
 
     /// Makes the library's account that of what is taken.
@@ -308,9 +308,10 @@ impl Volume {
         unsafe {
             if before > 0 {
                 ffi::ext2fs_mark_block_bitmap_range2((*fs).inode_map, u64::from(first), before);
-                let free = ffi::ext2fs_bg_free_inodes_count(fs, group) - before;
-                ffi::ext2fs_bg_free_inodes_count_set(fs, group, free);
-                super::gate::set_free_inodes(self.fs, super::gate::free_inodes(self.fs) - before);
+                let free = ffi::ext2fs_bg_free_inodes_count(fs, group);
+                ffi::ext2fs_bg_free_inodes_count_set(fs, group, free.saturating_sub(before));
+                let free = super::gate::free_inodes(self.fs);
+                super::gate::set_free_inodes(self.fs, free.saturating_sub(before));
             }
             ffi::ext2fs_inode_alloc_stats2(fs, last.0, 1, 0);
         }
