@@ -115,6 +115,12 @@ impl ExtentMap {
         Ok(builder.finish())
     }
 
+    /// Refuses a map that names blocks which its sources do not have. `source_blocks` has the length
+    /// of each.
+    pub fn check_sources(&self, source_blocks: &[BlockCount]) -> Result<(), BlockError> {
+        self.extents.iter().try_for_each(|extent| check_extent(extent, source_blocks))
+    }
+
     /// Length of the disk.
     pub fn blocks(&self) -> BlockCount {
         self.blocks
@@ -139,7 +145,8 @@ impl ExtentMap {
     }
 
     /// The map that shows `upper` (sorted, apart, zero extents included) where it covers and this
-    /// one elsewhere. `upper` names the same sources.
+    /// one elsewhere. An `upper` that is not so, or leaves the disk, is refused. It names the same
+    /// sources.
     pub fn overlaid(&self, upper: &[MapExtent]) -> Result<ExtentMap, BlockError> {
         let mut builder = MapBuilder::new(self.blocks);
         let mut done = BlockNo(0);
@@ -259,7 +266,7 @@ impl MapDevice {
     pub fn new(map: Arc<ExtentMap>, sources: Vec<Arc<dyn ReadBlocks>>) -> Result<Self, BlockError> {
         let lens: Vec<BlockCount> = sources.iter().map(|source| source.len().blocks()).collect();
         check_len(map.blocks())?;
-        map.extents().iter().try_for_each(|extent| check_extent(extent, &lens))?;
+        map.check_sources(&lens)?;
         let len = map.blocks().bytes();
         Ok(Self { map, sources, len })
     }

@@ -32,6 +32,8 @@ pub struct Composer {
     /// The way from the root to the last path; never empty.
     stack: Vec<OpenDir>,
     previous: Option<GuestPath>,
+    /// Length of the stack up to the directory of `previous`, if that is there.
+    directory_len: Option<usize>,
     links: HashMap<u64, Ino>,
     content: Vec<MapExtent>,
     stats: Stats,
@@ -60,6 +62,7 @@ impl Composer {
             metadata_source,
             stack: vec![root],
             previous: None,
+            directory_len: None,
             links: HashMap::new(),
             content: Vec::new(),
             stats: Stats::default(),
@@ -83,6 +86,8 @@ impl Composer {
             Op::Put { path, node } => self.put(path, node)?,
             Op::Remove { path } => self.remove(path)?,
         }
+        let (Op::Put { path, .. } | Op::Remove { path }) = op;
+        self.previous = Some(path);
         self.poisoned = false;
         Ok(())
     }
@@ -102,14 +107,13 @@ impl Composer {
         Ok(Composed { extents, slots_used, stats: self.stats })
     }
 
-    fn check_order(&mut self, path: &GuestPath) -> Result<()> {
-        if let Some(previous) = self.previous.take()
-            && previous >= *path
-        {
-            return Err(ComposeError::Order { previous, path: path.clone() });
+    fn check_order(&self, path: &GuestPath) -> Result<()> {
+        match &self.previous {
+            Some(previous) if previous >= path => {
+                Err(ComposeError::Order { previous: previous.clone(), path: path.clone() })
+            }
+            _ => Ok(()),
         }
-        self.previous = Some(path.clone());
-        Ok(())
     }
 
     /// Closes directories until `len` are left.
@@ -123,6 +127,12 @@ impl Composer {
 
     /// Makes the directory that holds `path` the top of the stack; `false` when there is none.
     fn descend(&mut self, path: &GuestPath) -> Result<bool> {
+        let beside = self.previous.as_ref().is_some_and(|previous| previous.is_beside(path));
+        if let Some(len) = self.directory_len.take().filter(|_| beside) {
+            self.close_to(len)?;
+            self.directory_len = Some(len);
+            return Ok(true);
+        }
         let names: Vec<&[u8]> = path.components().collect();
         let parents = &names[..names.len().saturating_sub(1)];
         let open = self.stack[1..].iter().map(|dir| dir.name.as_slice());
@@ -137,6 +147,7 @@ impl Composer {
             let dir = OpenDir::existing(&self.volume, found.ino, parent, name)?;
             self.stack.push(dir);
         }
+        self.directory_len = Some(self.stack.len());
         Ok(true)
     }
 
@@ -363,7 +374,7 @@ impl Composer {
     ) -> Result<()> {
         inode.set_flags(inode.flags() & !FLAG_INDEX | FLAG_EXTENTS);
         inode.set_size(size);
-        let seed = self.volume.seed_of(ino, inode);
+        let seed = |volume: &Volume| volume.seed_of(ino, inode);
         let (root, tree_blocks) = list.build(&mut self.volume, seed)?;
         inode.set_words(&root);
         inode.set_blocks(blocks + tree_blocks + xattr_blocks(inode));

@@ -185,7 +185,7 @@ impl OpenDir {
             self.blocks(volume, seed, &self.names())?
         };
         let extents = write_blocks(volume, &built.blocks)?;
-        let (root, tree_blocks) = extents.list.build(volume, seed)?;
+        let (root, tree_blocks) = extents.list.build(volume, |_| seed)?;
         let index = if built.indexed { FLAG_INDEX } else { 0 };
         inode.set_flags(inode.flags() & !FLAG_INDEX | FLAG_EXTENTS | index);
         inode.set_words(&root);

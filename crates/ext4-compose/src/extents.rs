@@ -66,17 +66,23 @@ impl ExtentList {
     pub(crate) fn build(
         &self,
         volume: &mut Volume,
-        seed: Option<Seed>,
+        seed: impl Fn(&Volume) -> Option<Seed>,
     ) -> Result<([u8; WORDS], u64)> {
-        let mut level: Vec<[u8; ENTRY]> = self.extents.iter().map(leaf_entry).collect();
+        let mut root = [0; WORDS];
+        let leaves = self.extents.iter().map(leaf_entry);
+        if leaves.len() <= ROOT_ENTRIES {
+            fill_node(&mut root, leaves, ROOT_ENTRIES, 0);
+            return Ok((root, 0));
+        }
+        let seed = seed(volume);
+        let mut level: Vec<[u8; ENTRY]> = leaves.collect();
         let (mut depth, mut blocks) = (0, 0);
         while level.len() > ROOT_ENTRIES {
             level = write_level(volume, seed, &level, depth)?;
             blocks += level.len() as u64;
             depth += 1;
         }
-        let mut root = [0; WORDS];
-        fill_node(&mut root, &level, ROOT_ENTRIES, depth);
+        fill_node(&mut root, level.into_iter(), ROOT_ENTRIES, depth);
         Ok((root, blocks))
     }
 }
@@ -84,7 +90,7 @@ impl ExtentList {
 /// The root of an empty tree.
 pub(crate) fn empty_root() -> [u8; WORDS] {
     let mut root = [0; WORDS];
-    fill_node(&mut root, &[], ROOT_ENTRIES, 0);
+    fill_node(&mut root, [].into_iter(), ROOT_ENTRIES, 0);
     root
 }
 
@@ -99,7 +105,7 @@ fn write_level(
     for piece in volume.take_blocks(Area::Metadata, chunks.len() as u64)? {
         for (number, chunk) in (piece.start..).zip(chunks.by_ref().take(piece.count as usize)) {
             let mut block: Block = [0; 4096];
-            fill_node(&mut block, chunk, BLOCK_ENTRIES, depth);
+            fill_node(&mut block, chunk.iter().copied(), BLOCK_ENTRIES, depth);
             if let Some(seed) = seed {
                 let (summed, sum) = block.split_at_mut(SUM_AT);
                 sum.copy_from_slice(&seed.with(summed).0.to_le_bytes());
@@ -111,13 +117,18 @@ fn write_level(
     Ok(above)
 }
 
-fn fill_node(node: &mut [u8], entries: &[[u8; ENTRY]], max: usize, depth: u16) {
+fn fill_node(
+    node: &mut [u8],
+    entries: impl ExactSizeIterator<Item = [u8; ENTRY]>,
+    max: usize,
+    depth: u16,
+) {
     node[0..2].copy_from_slice(&MAGIC.to_le_bytes());
     node[2..4].copy_from_slice(&(entries.len() as u16).to_le_bytes());
     node[4..6].copy_from_slice(&(max as u16).to_le_bytes());
     node[6..8].copy_from_slice(&depth.to_le_bytes());
     for (place, entry) in node[ENTRY..].chunks_exact_mut(ENTRY).zip(entries) {
-        place.copy_from_slice(entry);
+        place.copy_from_slice(&entry);
     }
 }
 

@@ -160,6 +160,9 @@ unsafe extern "C" {
     ) -> ErrCode;
     pub fn ext2fs_test_generic_bmap(map: *mut c_void, bit: u64) -> c_int;
     pub fn ext2fs_block_alloc_stats_range(fs: *mut Filsys, start: u64, count: u32, inuse: c_int);
+    pub fn ext2fs_mark_block_bitmap_range2(map: *mut c_void, start: u64, count: u32);
+    pub fn ext2fs_bg_free_inodes_count(fs: *mut Filsys, group: u32) -> u32;
+    pub fn ext2fs_bg_free_inodes_count_set(fs: *mut Filsys, group: u32, count: u32);
     pub fn ext2fs_inode_alloc_stats2(fs: *mut Filsys, ino: u32, inuse: c_int, is_dir: c_int);
     pub fn ext2fs_clear_block_uninit(fs: *mut Filsys, group: u32);
     pub fn ext2fs_free_blocks_count(superblock: *mut c_void) -> u64;

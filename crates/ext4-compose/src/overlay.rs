@@ -29,8 +29,14 @@ pub(crate) struct Overlay {
     next_slot: u32,
     free_slots: Vec<u32>,
     slots: HashMap<u64, u32>,
-    buffer: HashMap<u64, Box<Block>>,
-    spare: Vec<Box<Block>>,
+    /// Where in `blocks` what was written to a block lies.
+    buffer: HashMap<u64, usize>,
+    blocks: Vec<Block>,
+    /// Places in `blocks` that nothing has.
+    spare: Vec<usize>,
+    /// The block that was written last, and its place: an inode table block is written once per
+    /// inode, one inode after the other.
+    latest: Option<(u64, usize)>,
     /// Runs that read as zeroes unless written, whatever the base has: first block → block behind.
     zeroes: BTreeMap<u64, u64>,
     drop_unchanged: bool,
@@ -46,7 +52,9 @@ impl Overlay {
             free_slots: Vec::new(),
             slots: HashMap::new(),
             buffer: HashMap::new(),
+            blocks: Vec::new(),
             spare: Vec::new(),
+            latest: None,
             zeroes: BTreeMap::new(),
             drop_unchanged: false,
         }
@@ -90,10 +98,9 @@ impl Overlay {
 
     /// Drops what was written to blocks that are free now.
     pub(crate) fn forget(&mut self, start: u64, count: u64) {
+        self.latest = None;
         for block in start..start + count {
-            if let Some(buffer) = self.buffer.remove(&block) {
-                self.spare.push(buffer);
-            }
+            self.spare.extend(self.buffer.remove(&block));
             if let Some(slot) = self.slots.remove(&block) {
                 self.free_slots.push(slot);
             }
@@ -108,19 +115,24 @@ impl Overlay {
 
     /// Writes the buffer out, in the order of the blocks.
     pub(crate) fn flush(&mut self) -> Result<()> {
-        let mut blocks: Vec<(u64, Box<Block>)> = self.buffer.drain().collect();
-        blocks.sort_unstable_by_key(|(block, _)| *block);
-        let mut run = Run::default();
-        for (block, data) in blocks {
-            if let Some(slot) = self.slot_for(block, &data)? {
+        let mut order: Vec<(u64, usize)> = self.buffer.drain().collect();
+        order.sort_unstable();
+        self.latest = None;
+        let mut blocks = std::mem::take(&mut self.blocks);
+        let mut run = Run { first: 0, bytes: Vec::with_capacity(RUN_BYTES) };
+        for (block, place) in order {
+            let data = &blocks[place];
+            if let Some(slot) = self.slot_for(block, data)? {
                 if !run.continues(slot) {
                     run.write(self.file.as_ref(), self.first_slot)?;
                     run.first = slot;
                 }
-                run.bytes.extend_from_slice(&data[..]);
+                run.bytes.extend_from_slice(data);
             }
-            self.spare.push(data);
         }
+        blocks.clear();
+        self.spare.clear();
+        self.blocks = blocks;
         run.write(self.file.as_ref(), self.first_slot)
     }
 
@@ -173,8 +185,8 @@ impl Overlay {
     }
 
     fn read_part(&self, block: u64, within: usize, buf: &mut [u8]) -> Result<()> {
-        if let Some(data) = self.buffer.get(&block) {
-            buf.copy_from_slice(&data[within..within + buf.len()]);
+        if let Some(&place) = self.buffer.get(&block) {
+            buf.copy_from_slice(&self.blocks[place][within..within + buf.len()]);
             return Ok(());
         }
         match self.slots.get(&block) {
@@ -197,9 +209,20 @@ impl Overlay {
     }
 
     fn write_part(&mut self, block: u64, within: usize, data: &[u8]) -> Result<()> {
-        if let Some(there) = self.buffer.get_mut(&block) {
-            there[within..within + data.len()].copy_from_slice(data);
-            return Ok(());
+        let place = match self.latest {
+            Some((latest, place)) if latest == block => place,
+            _ => self.place_of(block, data.len() < BLOCK)?,
+        };
+        self.latest = Some((block, place));
+        self.blocks[place][within..within + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    /// The place of a block in the buffer, made if need be, with what the block is if it is to be
+    /// `kept`.
+    fn place_of(&mut self, block: u64, kept: bool) -> Result<usize> {
+        if let Some(&place) = self.buffer.get(&block) {
+            return Ok(place);
         }
         if block >= self.base_blocks() {
             return Err(ComposeError::Metadata(format!(
@@ -209,18 +232,27 @@ impl Overlay {
         if self.buffer.len() >= BUFFERED_BLOCKS {
             self.flush()?;
         }
-        let mut fresh = self.spare.pop().unwrap_or_else(|| Box::new([0; BLOCK]));
-        if data.len() < BLOCK {
-            self.read_part(block, 0, &mut fresh[..])?;
+        let mut fresh = [0; BLOCK];
+        if kept {
+            self.read_part(block, 0, &mut fresh)?;
         }
-        fresh[within..within + data.len()].copy_from_slice(data);
-        self.buffer.insert(block, fresh);
-        Ok(())
+        let place = self.spare.pop().unwrap_or(self.blocks.len());
+        match self.blocks.get_mut(place) {
+            Some(spare) => *spare = fresh,
+            None => {
+                self.blocks.reserve_exact(BUFFERED_BLOCKS - place);
+                self.blocks.push(fresh);
+            }
+        }
+        self.buffer.insert(block, place);
+        Ok(place)
     }
 }
 
+/// Bytes of a run: more would cost more memory than it spares calls.
+const RUN_BYTES: usize = 256 << 10;
+
 /// Blocks on their way to neighbouring slots.
-#[derive(Default)]
 struct Run {
     first: u32,
     bytes: Vec<u8>,
@@ -228,7 +260,8 @@ struct Run {
 
 impl Run {
     fn continues(&self, slot: u32) -> bool {
-        u64::from(self.first) + (self.bytes.len() / BLOCK) as u64 == u64::from(slot)
+        self.bytes.len() < RUN_BYTES
+            && u64::from(self.first) + (self.bytes.len() / BLOCK) as u64 == u64::from(slot)
     }
 
     fn write(&mut self, file: &dyn File, first_slot: u64) -> Result<()> {

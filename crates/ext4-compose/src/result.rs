@@ -28,7 +28,8 @@ pub(crate) fn assemble(
         push(&mut extents, at, end - at, Target::Zero);
     }
     extents.sort_by_key(|extent| extent.range.start);
-    join(extents)
+    join(&mut extents);
+    extents
 }
 
 fn push(extents: &mut Vec<MapExtent>, start: u64, count: u64, target: Target) {
@@ -38,20 +39,15 @@ fn push(extents: &mut Vec<MapExtent>, start: u64, count: u64, target: Target) {
     }
 }
 
-fn join(extents: Vec<MapExtent>) -> Vec<MapExtent> {
-    let mut joined: Vec<MapExtent> = Vec::with_capacity(extents.len());
-    for extent in extents {
-        match joined.last_mut() {
-            Some(last)
-                if last.range.end() == extent.range.start && follows(last, extent.target) =>
-            {
-                last.range.count.0 += extent.range.count.0;
-            }
-            _ => joined.push(extent),
+/// Makes one of neighbours that go on one where the other ends.
+fn join(extents: &mut Vec<MapExtent>) {
+    extents.dedup_by(|next, last| {
+        let joined = last.range.end() == next.range.start && follows(last, next.target);
+        if joined {
+            last.range.count.0 += next.range.count.0;
         }
-    }
-    joined.shrink_to_fit();
-    joined
+        joined
+    });
 }
 
 fn follows(last: &MapExtent, target: Target) -> bool {

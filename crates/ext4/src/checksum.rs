@@ -30,7 +30,7 @@ impl Seed {
 
     /// The seed of everything that belongs to one inode.
     pub fn of_inode(self, ino: InodeNo, generation: u32) -> Seed {
-        self.with_u32(ino.0).with_u32(generation)
+        self.with(&(u64::from(ino.0) | u64::from(generation) << 32).to_le_bytes())
     }
 
     /// The sum of `bytes` in which `hole` reads as zeroes: where the sum itself stands.
@@ -48,6 +48,12 @@ impl Seed {
 pub fn inode_sum(volume: Seed, ino: InodeNo, raw: &[u8], extra: usize) -> u32 {
     let generation = raw.get(0x64..0x68).and_then(|bytes| bytes.try_into().ok());
     let seed = volume.of_inode(ino, u32::from_le_bytes(generation.unwrap_or_default()));
+    if let (true, Some((first, rest))) = (inode_sum_is_wide(extra), raw.split_at_checked(0x7C)) {
+        // Both places of the sum lie within eight bytes: one step instead of five.
+        if let Some((&[_, _, one, other, three, four, _, _], rest)) = rest.split_first_chunk() {
+            return seed.with(first).with(&[0, 0, one, other, three, four, 0, 0]).with(rest).0;
+        }
+    }
     let (first, rest) = raw.split_at(GOOD_OLD_SIZE.min(raw.len()));
     let seed = seed.with_hole(first, 0x7C..0x7E);
     if inode_sum_is_wide(extra) { seed.with_hole(rest, 2..4).0 } else { seed.with(rest).0 & 0xFFFF }

@@ -153,3 +153,10 @@ pub struct Entry {
     /// stay theirs.
     pub edit: bool,
 }
+
+impl Entry {
+    /// Whether it makes its path a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(&self.node, EntryNode::Node { kind: NodeKind::Directory, .. })
+    }
+}

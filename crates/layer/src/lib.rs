@@ -19,6 +19,7 @@ pub mod rules;
 pub use entry::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Owner};
 pub use goldleaf_store::Digest;
 pub use manifest::{
-    Counts, ENTRIES_MAX, Layer, LayerEditor, ManifestError, Splice, StackWalk, Version,
-    VersionInfo, VersionMeta, Walk, fragments, splice, thin, walk_stack, wants_compacting,
+    Counts, ENTRIES_MAX, Layer, LayerEditor, ManifestError, Outline, Splice, StackWalk,
+    StoredEntry, Version, VersionInfo, VersionMeta, Walk, fragments, splice, stored, thin,
+    walk_outlines, walk_stack, wants_compacting,
 };

@@ -1,6 +1,7 @@
 //! All packs of a store as one: which pack has which content.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::format::{Row, Table};
@@ -41,6 +42,27 @@ impl Tables {
 
     pub(crate) fn blob(&self, digest: &Digest) -> Option<(u32, Row)> {
         self.blobs.find(digest, |pack| self.packs.get(pack as usize).map(|p| &p.index.blobs))
+    }
+
+    /// Many blobs at once. Each step is done for all of them before the next, so that the memory's
+    /// answers to one step are waited for together.
+    pub(crate) fn blobs(&self, digests: &[Digest]) -> Vec<Option<(u32, Row)>> {
+        let buckets: Vec<_> = digests.iter().map(|digest| self.blobs.bucket(digest)).collect();
+        let first = |(digest, bucket): (&Digest, &Range<usize>)| {
+            let tag = tag(&digest.0);
+            self.blobs.slots.get(bucket.clone())?.iter().find(|slot| slot.tag == tag)
+        };
+        let slots: Vec<_> = digests.iter().zip(&buckets).map(first).collect();
+        let row = |slot: &Slot| {
+            let pack = self.packs.get(slot.pack as usize)?;
+            Some((slot.pack, pack.index.blobs.row(slot.row as usize)))
+        };
+        let rows = digests.iter().zip(slots).map(|(digest, slot)| match row(slot?) {
+            Some(found) if found.1.digest == *digest => Some(found),
+            // Another one's tag is the same.
+            _ => self.blob(digest),
+        });
+        rows.collect()
     }
 
     pub(crate) fn object(&self, digest: &Digest) -> Option<(u32, Row)> {
@@ -111,13 +133,18 @@ impl Finder {
         Self { bits, starts, slots }
     }
 
+    fn bucket(&self, digest: &Digest) -> Range<usize> {
+        let bucket = bucket(self.bits, &digest.0);
+        let start = |bucket: usize| self.starts.get(bucket).map_or(0, |&start| start as usize);
+        start(bucket)..start(bucket + 1)
+    }
+
     fn find<'t>(
         &self,
         digest: &Digest,
         table: impl Fn(u32) -> Option<&'t Table>,
     ) -> Option<(u32, Row)> {
-        let bucket = bucket(self.bits, &digest.0);
-        let range = *self.starts.get(bucket)? as usize..*self.starts.get(bucket + 1)? as usize;
+        let range = self.bucket(digest);
         let tag = tag(&digest.0);
         self.slots.get(range)?.iter().filter(|slot| slot.tag == tag).find_map(|slot| {
             let table = table(slot.pack)?;

@@ -11,6 +11,8 @@ use crate::WorkerError;
 
 /// Longest message that either side takes, in bytes. Lists of unbounded length are sent in batches.
 const MESSAGE_MAX: u32 = 64 << 20;
+/// Bytes of the length.
+const LEN: usize = 4;
 /// How many items a batch of a longer list holds.
 pub const BATCH: usize = 512;
 
@@ -18,6 +20,8 @@ pub const BATCH: usize = 512;
 pub struct Channel {
     input: BufReader<File>,
     output: BufWriter<File>,
+    /// The last message that was sent: room for the next.
+    sent: Vec<u8>,
 }
 
 impl Channel {
@@ -27,6 +31,7 @@ impl Channel {
         Ok(Self {
             input: BufReader::with_capacity(1 << 16, File::from(socket)),
             output: BufWriter::with_capacity(1 << 16, output),
+            sent: Vec::new(),
         })
     }
 
@@ -35,22 +40,27 @@ impl Channel {
         Self {
             input: BufReader::with_capacity(1 << 16, File::from(input)),
             output: BufWriter::with_capacity(1 << 16, File::from(output)),
+            sent: Vec::new(),
         }
     }
 
     /// Sends a message; it may stay in a buffer until [`Self::flush`] or [`Self::receive`].
     pub fn send<T: Serialize>(&mut self, message: &T) -> Result<(), WorkerError> {
-        let bytes = postcard::to_stdvec(message).map_err(|error| WorkerError::Protocol {
-            expected: "a message that can be sent",
-            found: error.to_string(),
+        let mut bytes = std::mem::take(&mut self.sent);
+        bytes.clear();
+        bytes.extend_from_slice(&[0; LEN]);
+        let mut bytes = postcard::to_extend(message, bytes).map_err(|error| {
+            let found = error.to_string();
+            WorkerError::Protocol { expected: "a message that can be sent", found }
         })?;
-        let len = u32::try_from(bytes.len()).ok().filter(|&len| len <= MESSAGE_MAX);
+        let len = u32::try_from(bytes.len() - LEN).ok().filter(|&len| len <= MESSAGE_MAX);
         let len = len.ok_or_else(|| WorkerError::Protocol {
             expected: "a message of at most 64 MiB",
-            found: format!("{} bytes", bytes.len()),
+            found: format!("{} bytes", bytes.len() - LEN),
         })?;
-        self.output.write_all(&len.to_le_bytes())?;
+        bytes[..LEN].copy_from_slice(&len.to_le_bytes());
         self.output.write_all(&bytes)?;
+        self.sent = bytes;
         Ok(())
     }
 
@@ -62,7 +72,7 @@ impl Channel {
     /// Waits for a message, after sending what is in the buffer.
     pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T, WorkerError> {
         self.flush()?;
-        let mut len = [0; 4];
+        let mut len = [0; LEN];
         self.input.read_exact(&mut len)?;
         let len = u32::from_le_bytes(len);
         if len > MESSAGE_MAX {
@@ -71,8 +81,8 @@ impl Channel {
                 found: format!("{len} bytes"),
             });
         }
-        // Grown as bytes arrive: a length that lies costs nothing.
-        let mut bytes = Vec::new();
+        // Beyond a batch it grows as bytes arrive: a length that lies costs little.
+        let mut bytes = Vec::with_capacity(len.min(1 << 18) as usize);
         self.input.by_ref().take(u64::from(len)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != u64::from(len) {
             return Err(WorkerError::Io(std::io::ErrorKind::UnexpectedEof.into()));

@@ -17,7 +17,7 @@ use goldleaf_layer::classify::Summary;
 use goldleaf_layer::merge::{FileState, Note, Record};
 use goldleaf_layer::plan::Report;
 use goldleaf_layer::rules::SiteRules;
-use goldleaf_layer::{Digest, Entry, Kind};
+use goldleaf_layer::{Digest, Entry, Kind, StoredEntry};
 use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -158,8 +158,22 @@ pub struct StackEntry {
     pub path: GuestPath,
     /// Whose it is.
     pub layer: StackLayer,
-    /// What it says; the content's extents are left out.
+    /// What it says.
+    #[serde(with = "goldleaf_layer::stored")]
     pub entry: Entry,
+    /// Where the content is.
+    pub runs: Vec<SourceRun>,
+}
+
+/// A [`StackEntry`] as the parent sends it: the same message, of an entry that it has only stored.
+#[derive(Debug, Clone, Serialize)]
+pub struct SentEntry {
+    /// Where.
+    pub path: GuestPath,
+    /// Whose it is.
+    pub layer: StackLayer,
+    /// What it says.
+    pub entry: StoredEntry,
     /// Where the content is.
     pub runs: Vec<SourceRun>,
 }

@@ -58,6 +58,9 @@ impl Volumes {
 
     /// The volume that holds a path: the one whose mount point is the longest prefix.
     pub fn holding(&self, path: &GuestPath) -> usize {
+        if self.specs.len() == 1 {
+            return 0;
+        }
         let depth = |spec: &VolumeSpec| spec.mount.components().count();
         let holds = self.specs.iter().enumerate().filter(|(_, spec)| path.starts_with(&spec.mount));
         holds.max_by_key(|(_, spec)| depth(spec)).map_or(0, |(index, _)| index)

@@ -5,6 +5,11 @@
 //! moves the cursor back. Blocks are taken from two moving goals, one for content and one for
 //! metadata, so that each lies together; `ext2fs_new_range` is not used, because it does not return
 //! when no run is as long as was asked for.
+//!
+//! The library's account of a group is dear to keep for each of very many files. So blocks of
+//! content are booked a [`Window`] at a time, and inodes by [runs](InodeRun) when these end.
+//! Whatever else asks for the account has it put right first ([`Volume::settle`]), so that both are
+//! taken as if one by one.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -30,9 +35,31 @@ pub(crate) struct Piece {
     pub count: u64,
 }
 
+/// Blocks that are booked for content ahead of their use: those from the goal of content on.
+#[derive(Default)]
+struct Window {
+    blocks_left: u64,
+}
+
+/// Longest window, in blocks: the small files of some directories.
+const WINDOW_MAX: u64 = 1024;
+
+/// Inodes of one group that were found free together.
+#[derive(Default)]
+struct InodeRun {
+    /// The first that is taken and not booked yet.
+    first: u32,
+    /// The next to take.
+    next: u32,
+    /// The one behind the last that was found free.
+    end: u32,
+}
+
 /// Where the next search begins.
 pub(super) struct Cursors {
     content: u64,
+    window: Window,
+    run: InodeRun,
     metadata: u64,
     /// A length of which no free run was found any more.
     hopeless: u64,
@@ -44,7 +71,8 @@ impl Cursors {
     pub(super) fn new(geometry: &Geometry) -> Self {
         let inodes = vec![0; geometry.groups as usize];
         let first = geometry.first_block;
-        Self { content: first, metadata: first, hopeless: u64::MAX, inodes }
+        let (window, run) = (Window::default(), InodeRun::default());
+        Self { content: first, window, run, metadata: first, hopeless: u64::MAX, inodes }
     }
 
     fn goal(&mut self, area: Area) -> &mut u64 {
@@ -62,16 +90,33 @@ impl Volume {
     /// Blocks that are free.
     pub(crate) fn free_blocks(&self) -> u64 {
         // SAFETY: the superblock lives as long as the handle.
-        unsafe { ffi::ext2fs_free_blocks_count((*self.fs.as_ptr()).superblock) }
+        let free = unsafe { ffi::ext2fs_free_blocks_count((*self.fs.as_ptr()).superblock) };
+        free + self.cursors.window.blocks_left
     }
 
     /// Inodes that are free.
     pub(crate) fn free_inodes(&self) -> u64 {
-        u64::from(super::gate::free_inodes(self.fs))
+        let run = &self.cursors.run;
+        u64::from(super::gate::free_inodes(self.fs).saturating_sub(run.next - run.first))
+    }
+
+    /// Makes the library's account that of what is taken.
+    pub(super) fn settle(&mut self) {
+        self.close_window();
+        self.close_run();
     }
 
     /// Takes `count` blocks, in as few runs as can be; nothing is written to them.
     pub(crate) fn take_blocks(&mut self, area: Area, count: u64) -> Result<Vec<Piece>> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        if area == Area::Content
+            && let Some(piece) = self.take_from_window(count)
+        {
+            return Ok(vec![piece]);
+        }
+        self.close_window();
         let free_blocks = self.free_blocks();
         if count > free_blocks {
             return Err(ComposeError::Space { needed_blocks: count, free_blocks });
@@ -94,7 +139,34 @@ impl Volume {
             left -= piece.count;
             pieces.push(piece);
         }
+        if area == Area::Content {
+            self.open_window();
+        }
         Ok(pieces)
+    }
+
+    fn take_from_window(&mut self, count: u64) -> Option<Piece> {
+        let Cursors { window, content, .. } = &mut self.cursors;
+        window.blocks_left = window.blocks_left.checked_sub(count)?;
+        let piece = Piece { start: *content, count };
+        *content += count;
+        Some(piece)
+    }
+
+    /// Books what is free from the goal on, within the group of the last block that was taken.
+    fn open_window(&mut self) {
+        let goal = self.cursors.content;
+        let (first, per_group) = (self.geometry.first_block, self.geometry.blocks_per_group);
+        let group_end = first + (goal - first).next_multiple_of(per_group);
+        let end = group_end.min(goal + WINDOW_MAX).min(self.geometry.blocks);
+        let end = if goal < end { self.find_block(goal, end, true).unwrap_or(end) } else { goal };
+        self.cursors.window.blocks_left = end - goal;
+        stats_range(self.fs.as_ptr(), goal, end - goal, 1);
+    }
+
+    fn close_window(&mut self) {
+        let left = std::mem::take(&mut self.cursors.window).blocks_left;
+        stats_range(self.fs.as_ptr(), self.cursors.content, left, -1);
     }
 
     /// Takes the first free run from the area's goal on, wrapping once: of `count` blocks if
@@ -168,11 +240,18 @@ impl Volume {
 
     /// Takes an inode, in `group` or as near behind it as can be.
     pub(crate) fn take_inode(&mut self, group: u32, is_dir: bool) -> Result<Ino> {
+        let run = &mut self.cursors.run;
+        if !is_dir && run.next < run.end && (run.next - 1) / self.geometry.inodes_per_group == group
+        {
+            run.next += 1;
+            return Ok(Ino(run.next - 1));
+        }
+        self.close_run();
         let groups = self.geometry.groups;
         for step in 0..groups {
             let group = (group + step) % groups;
             if let Some(ino) = self.free_inode_in(group) {
-                self.claim_inode(ino, group, is_dir);
+                self.open_run(ino, group, is_dir);
                 return Ok(ino);
             }
         }
@@ -181,6 +260,7 @@ impl Volume {
 
     fn free_inode_in(&mut self, group: u32) -> Option<Ino> {
         let per_group = self.geometry.inodes_per_group;
+        let map = self.inode_map();
         let cursor = &mut self.cursors.inodes[group as usize];
         if *cursor >= per_group {
             return None;
@@ -188,14 +268,14 @@ impl Volume {
         let first = u64::from(group) * u64::from(per_group);
         let from = (first + u64::from(*cursor) + 1).max(u64::from(FIRST_INODE));
         let last = first + u64::from(per_group);
-        // SAFETY: the handle is live and has its bitmaps.
-        let map = unsafe { (*self.fs.as_ptr()).inode_map };
         let found = if from <= last { find(map, from, last, false) } else { None };
         *cursor = found.map_or(per_group, |ino| (ino - first) as u32);
         found.map(|ino| Ino(ino as u32))
     }
 
-    fn claim_inode(&mut self, ino: Ino, group: u32, is_dir: bool) {
+    /// Takes an inode that was found free. A directory's is booked at once, any other with those
+    /// that will be taken behind it.
+    fn open_run(&mut self, ino: Ino, group: u32, is_dir: bool) {
         let fs = self.fs.as_ptr();
         // SAFETY: the handle is live; group and inode are on the volume. The bitmap of a group
         // whose inodes come into use must be real on disk, as the kernel has it.
@@ -203,8 +283,44 @@ impl Volume {
             if ffi::ext2fs_bg_flags_test(fs, group, ffi::BG_INODE_UNINIT) != 0 {
                 ffi::ext2fs_clear_block_uninit(fs, group);
             }
-            ffi::ext2fs_inode_alloc_stats2(fs, ino.0, 1, c_int::from(is_dir));
+            if is_dir {
+                ffi::ext2fs_inode_alloc_stats2(fs, ino.0, 1, 1);
+                return;
+            }
         }
+        let last = (group + 1) * self.geometry.inodes_per_group;
+        let used = find(self.inode_map(), u64::from(ino.0), u64::from(last), true);
+        let end = used.map_or(last + 1, |used| used as u32);
+        self.cursors.run = InodeRun { first: ino.0, next: ino.0 + 1, end };
+    }
+
+    /// Books the inodes that were taken: the last by the library, which says with it what of the
+    /// group's table is unused, and all before it as bits and counts.
+    fn close_run(&mut self) {
+        let InodeRun { first, next, .. } = std::mem::take(&mut self.cursors.run);
+        if first == next {
+            return;
+        }
+        let (last, before) = (Ino(next - 1), next - 1 - first);
+        let group = self.group_of(last);
+        let fs = self.fs.as_ptr();
+        // SAFETY: the handle is live and has its bitmaps; inodes and group are on the volume.
+        unsafe {
+            if before > 0 {
+                ffi::ext2fs_mark_block_bitmap_range2((*fs).inode_map, u64::from(first), before);
+                let free = ffi::ext2fs_bg_free_inodes_count(fs, group);
+                ffi::ext2fs_bg_free_inodes_count_set(fs, group, free.saturating_sub(before));
+                let free = super::gate::free_inodes(self.fs);
+                super::gate::set_free_inodes(self.fs, free.saturating_sub(before));
+            }
+            ffi::ext2fs_inode_alloc_stats2(fs, last.0, 1, 0);
+        }
+        self.cursors.inodes[group as usize] = next - 1 - group * self.geometry.inodes_per_group;
+    }
+
+    fn inode_map(&self) -> *mut c_void {
+        // SAFETY: the handle is live and has its bitmaps.
+        unsafe { (*self.fs.as_ptr()).inode_map }
     }
 
     /// The group that an inode lies in.
@@ -213,19 +329,20 @@ impl Volume {
     }
 
     /// Whether an inode is in use.
-    pub(crate) fn in_use(&self, ino: Ino) -> bool {
+    pub(crate) fn in_use(&mut self, ino: Ino) -> bool {
+        self.close_run();
         // SAFETY: the handle is live and has its bitmaps; any number may be tested.
         unsafe {
-            let map = (*self.fs.as_ptr()).inode_map;
             ino.0 != 0
                 && ino.0 <= self.geometry.inodes
-                && ffi::ext2fs_test_generic_bmap(map, u64::from(ino.0)) != 0
+                && ffi::ext2fs_test_generic_bmap(self.inode_map(), u64::from(ino.0)) != 0
         }
     }
 
     /// Gives an inode back with all that it holds.
     pub(crate) fn give_inode(&mut self, ino: Ino, inode: RawInode) -> Result<()> {
         let is_dir = inode.is_dir();
+        self.close_run();
         self.empty_inode(ino, inode)?;
         self.write_inode(ino, &mut RawInode::new(self.geometry.inode_size))?;
         // SAFETY: the handle is live, the inode is in use.

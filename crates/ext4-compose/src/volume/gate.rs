@@ -16,6 +16,7 @@ const OLDEST_LIBRARY: i32 = 1470;
 const INODES_COUNT: usize = 0x00;
 const FREE_INODES_COUNT: usize = 0x10;
 const FIRST_DATA_BLOCK: usize = 0x14;
+const BLOCKS_PER_GROUP: usize = 0x20;
 const INODES_PER_GROUP: usize = 0x28;
 const STATE: usize = 0x3A;
 const INODE_SIZE: usize = 0x58;
@@ -86,6 +87,8 @@ pub(super) fn geometry(fs: NonNull<Filsys>) -> Geometry {
         let fs = fs.as_ptr();
         ((*fs).group_desc_count, ffi::ext2fs_blocks_count((*fs).superblock))
     };
+    // SAFETY: the handle is live and the group is one of its groups.
+    let table = |group| unsafe { ffi::ext2fs_inode_table_loc(fs.as_ptr(), group) };
     Geometry {
         blocks,
         first_block: u64::from(u32_at(fs, FIRST_DATA_BLOCK)),
@@ -93,7 +96,9 @@ pub(super) fn geometry(fs: NonNull<Filsys>) -> Geometry {
         extra_isize: wanted.min(room),
         inodes: u32_at(fs, INODES_COUNT),
         inodes_per_group: u32_at(fs, INODES_PER_GROUP),
+        blocks_per_group: u64::from(u32_at(fs, BLOCKS_PER_GROUP)).max(1),
         groups,
+        inode_tables: (0..groups).map(table).collect(),
         seed: (ro & RO_METADATA_CSUM != 0).then(|| seed(fs)),
         has_group_checksums: ro & (RO_METADATA_CSUM | RO_GDT_CSUM) != 0,
         has_dir_index: u32_at(fs, FEATURE_COMPAT) & COMPAT_DIR_INDEX != 0,
@@ -118,6 +123,15 @@ fn seed(fs: NonNull<Filsys>) -> Seed {
 /// Inodes that are free now.
 pub(super) fn free_inodes(fs: NonNull<Filsys>) -> u32 {
     u32_at(fs, FREE_INODES_COUNT)
+}
+
+/// Says how many inodes are free now.
+pub(super) fn set_free_inodes(fs: NonNull<Filsys>, free: u32) {
+    // SAFETY: the superblock is 1024 bytes and lives as long as the handle.
+    unsafe {
+        let field = (*fs.as_ptr()).superblock.cast::<u8>().add(FREE_INODES_COUNT);
+        field.cast::<u32>().write_unaligned(free);
+    }
 }
 
 /// Refuses a volume that is not clean, or not of a known kind.

@@ -46,8 +46,7 @@ impl Volume {
         }
         let group = self.group_of(ino);
         let index = u64::from((ino.0 - 1) % self.geometry.inodes_per_group);
-        // SAFETY: the handle is live and the group is one of its groups.
-        let table = unsafe { ffi::ext2fs_inode_table_loc(self.fs.as_ptr(), group) };
+        let table = self.geometry.inode_tables[group as usize];
         Ok(table * BLOCK_SIZE + index * self.geometry.inode_size as u64)
     }
 }

@@ -42,7 +42,10 @@ pub(crate) struct Geometry {
     pub extra_isize: u16,
     pub inodes: u32,
     pub inodes_per_group: u32,
+    pub blocks_per_group: u64,
     pub groups: u32,
+    /// Where the inode table of each group begins.
+    pub inode_tables: Vec<u64>,
     /// Of the checksums of metadata, if the volume has them.
     pub seed: Option<Seed>,
     pub has_group_checksums: bool,
@@ -113,13 +116,12 @@ impl Volume {
         }
         for group in 0..self.geometry.groups {
             // SAFETY: the handle is live and the group is one of its groups.
-            let (zeroed, uninit, unused, table) = unsafe {
+            let (zeroed, uninit, unused) = unsafe {
                 let fs = self.fs.as_ptr();
                 (
                     ffi::ext2fs_bg_flags_test(fs, group, ffi::BG_INODE_ZEROED) != 0,
                     ffi::ext2fs_bg_flags_test(fs, group, ffi::BG_INODE_UNINIT) != 0,
                     ffi::ext2fs_bg_itable_unused(fs, group),
-                    ffi::ext2fs_inode_table_loc(fs, group),
                 )
             };
             if zeroed {
@@ -127,7 +129,7 @@ impl Volume {
             }
             let per_group = self.geometry.inodes_per_group;
             let unused = if uninit { per_group } else { unused.min(per_group) };
-            self.zero_table_tail(table, unused)?;
+            self.zero_table_tail(self.geometry.inode_tables[group as usize], unused)?;
             // SAFETY: as above.
             unsafe {
                 let fs = self.fs.as_ptr();
@@ -177,6 +179,7 @@ impl Volume {
 
     /// Writes superblock, descriptors, bitmaps and all that is buffered.
     pub(crate) fn flush(&mut self) -> Result<()> {
+        self.settle();
         self.channel.overlay.borrow_mut().flush()?;
         self.channel.overlay.borrow_mut().drop_unchanged();
         // SAFETY: the handle is live.

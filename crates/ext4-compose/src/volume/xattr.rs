@@ -42,6 +42,8 @@ impl Volume {
         if xattrs.is_empty() {
             return Ok(());
         }
+        // The library may take a block for them.
+        self.settle();
         let handle = XattrHandle::open(self, ino)?;
         for xattr in xattrs {
             handle.set(self, path, xattr)?;

@@ -48,13 +48,18 @@ impl Encoder {
 }
 
 /// Reads an object.
-pub(super) struct Decoder<'a> {
+pub struct Decoder<'a> {
     object: Digest,
     len: usize,
     rest: &'a [u8],
 }
 
 impl<'a> Decoder<'a> {
+    /// Of a piece of an object that is not known.
+    pub fn piece(bytes: &'a [u8]) -> Self {
+        Self { object: Digest([0; 32]), len: bytes.len(), rest: bytes }
+    }
+
     /// Of an object that begins with `tag`.
     pub fn tagged(object: Digest, bytes: &'a [u8], tag: [u8; 4]) -> Result<Self, ManifestError> {
         let mut decoder = Self { object, len: bytes.len(), rest: bytes };
@@ -65,6 +70,7 @@ impl<'a> Decoder<'a> {
         Ok(decoder)
     }
 
+    #[cold]
     pub fn corrupt(&self, expected: impl ToString, found: impl ToString) -> ManifestError {
         ManifestError::Corrupt {
             object: self.object,
@@ -74,6 +80,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], ManifestError> {
         match self.rest.split_at_checked(len) {
             Some((taken, rest)) => {
@@ -84,11 +91,35 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub fn byte(&mut self) -> Result<u8, ManifestError> {
-        Ok(self.take(1)?[0])
+    /// What is not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
+    #[inline]
+    pub fn byte(&mut self) -> Result<u8, ManifestError> {
+        match self.rest.split_first() {
+            Some((&byte, rest)) => {
+                self.rest = rest;
+                Ok(byte)
+            }
+            None => Err(self.corrupt("a byte", "the end")),
+        }
+    }
+
+    #[inline]
     pub fn int(&mut self) -> Result<u64, ManifestError> {
+        // Nearly all numbers are of one byte.
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_int(),
+        }
+    }
+
+    fn long_int(&mut self) -> Result<u64, ManifestError> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

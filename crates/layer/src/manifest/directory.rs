@@ -7,7 +7,8 @@ use goldleaf_store::{Digest, Store};
 use super::ManifestError;
 use super::codec::{Decoder, Encoder};
 use super::entry_codec::{decode_entry, encode_entry};
-use crate::{Content, Entry, EntryNode};
+use super::outline::Outline;
+use crate::{Content, ContentExtent, Entry, EntryNode};
 
 const DIRECTORY: [u8; 4] = *b"GLD1";
 const PACKAGES: [u8; 4] = *b"GLP1";
@@ -23,7 +24,7 @@ pub(super) struct Subtree {
 
 /// What a subtree has, the path itself not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Totals {
+pub struct Totals {
     pub entries: u64,
     /// Blocks of content that the entries name.
     pub blocks: u64,
@@ -37,7 +38,46 @@ impl Totals {
     }
 
     pub fn of_entry(entry: &Entry) -> Self {
-        Self { entries: 1, blocks: content_of(entry).map_or(0, blocks) }
+        let extents = content_of(entry).map(|content| content.extents.as_slice());
+        Self { entries: 1, blocks: blocks(extents.unwrap_or_default()) }
+    }
+}
+
+/// What an entry of a directory object is read as.
+pub trait FromObject: Sized {
+    fn read(from: &mut Decoder) -> Result<Self, ManifestError>;
+
+    fn totals(&self) -> Totals;
+
+    /// Whether it is anything but a directory.
+    fn hides_below(&self) -> bool;
+}
+
+impl FromObject for Entry {
+    fn read(from: &mut Decoder) -> Result<Self, ManifestError> {
+        decode_entry(from)
+    }
+
+    fn totals(&self) -> Totals {
+        Totals::of_entry(self)
+    }
+
+    fn hides_below(&self) -> bool {
+        !self.is_directory()
+    }
+}
+
+impl FromObject for Outline {
+    fn read(from: &mut Decoder) -> Result<Self, ManifestError> {
+        Outline::read(from)
+    }
+
+    fn totals(&self) -> Totals {
+        Totals { entries: 1, blocks: blocks(&self.extents) }
+    }
+
+    fn hides_below(&self) -> bool {
+        !self.is_directory
     }
 }
 
@@ -49,21 +89,21 @@ pub(super) fn content_of(entry: &Entry) -> Option<&Content> {
     }
 }
 
-fn blocks(content: &Content) -> u64 {
-    content.extents.iter().fold(0, |sum: u64, run| sum.saturating_add(run.blocks))
+fn blocks(extents: &[ContentExtent]) -> u64 {
+    extents.iter().fold(0, |sum: u64, run| sum.saturating_add(run.blocks))
 }
 
 /// One name of a directory object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Child {
+pub(super) struct Child<E = Entry> {
     pub name: Vec<u8>,
-    pub entry: Option<Entry>,
+    pub entry: Option<E>,
     pub below: Option<Subtree>,
 }
 
-impl Child {
+impl<E: FromObject> Child<E> {
     fn totals(&self) -> Totals {
-        let mut totals = self.entry.as_ref().map(Totals::of_entry).unwrap_or_default();
+        let mut totals = self.entry.as_ref().map(E::totals).unwrap_or_default();
         totals.add(self.below.map(|below| below.totals).unwrap_or_default());
         totals
     }
@@ -122,10 +162,13 @@ pub(super) fn decode_subtree(from: &mut Decoder) -> Result<Subtree, ManifestErro
 }
 
 /// Reads a directory object and checks it against the totals of what names it.
-pub(super) fn load(store: &Store, subtree: &Subtree) -> Result<Vec<Child>, ManifestError> {
+pub(super) fn load<E: FromObject>(
+    store: &Store,
+    subtree: &Subtree,
+) -> Result<Vec<Child<E>>, ManifestError> {
     let children = decode(subtree.object, &store.object(&subtree.object)?)?;
     let mut found = Totals::default();
-    children.iter().for_each(|child| found.add(child.totals()));
+    children.iter().for_each(|child: &Child<E>| found.add(child.totals()));
     if found != subtree.totals {
         return Err(ManifestError::Corrupt {
             object: subtree.object,
@@ -137,7 +180,10 @@ pub(super) fn load(store: &Store, subtree: &Subtree) -> Result<Vec<Child>, Manif
     Ok(children)
 }
 
-pub(super) fn decode(object: Digest, bytes: &[u8]) -> Result<Vec<Child>, ManifestError> {
+pub(super) fn decode<E: FromObject>(
+    object: Digest,
+    bytes: &[u8],
+) -> Result<Vec<Child<E>>, ManifestError> {
     let mut from = Decoder::tagged(object, bytes, DIRECTORY)?;
     let mut last: &[u8] = &[];
     let children = from.list(|from| {
@@ -151,7 +197,7 @@ pub(super) fn decode(object: Digest, bytes: &[u8]) -> Result<Vec<Child>, Manifes
         if !(1..=HAS_ENTRY | HAS_BELOW).contains(&flags) {
             return Err(from.corrupt("flags of a name", flags));
         }
-        let entry = if flags & HAS_ENTRY != 0 { Some(decode_entry(from)?) } else { None };
+        let entry = if flags & HAS_ENTRY != 0 { Some(E::read(from)?) } else { None };
         let below = if flags & HAS_BELOW != 0 { Some(decode_subtree(from)?) } else { None };
         Ok(Child { name: name.to_vec(), entry, below })
     })?;

@@ -6,6 +6,7 @@ use goldleaf_store::{Digest, Store};
 use goldleaf_tree::GuestPath;
 
 use super::directory::{Child, Subtree, load, load_packages};
+use super::outline::Outline;
 use super::walk::Walk;
 use super::{Counts, ManifestError, Version};
 use crate::{Entry, Kind};
@@ -76,6 +77,11 @@ impl Layer {
     /// All entries in the order of paths. Holds the directories from the root to where it is.
     pub fn walk<'s>(&self, store: &'s Store) -> Walk<'s> {
         Walk::all(store, self.version.root_entry.clone(), self.version.root)
+    }
+
+    /// As [`walk`](Self::walk), of entries no more than has to be known to pass them on.
+    pub(super) fn walk_outlines<'s>(&self, store: &'s Store) -> Walk<'s, Outline> {
+        Walk::all(store, self.version.root_entry.clone().map(Outline::of), self.version.root)
     }
 
     /// The entries at a path and below it, in the order of paths.

@@ -25,6 +25,22 @@ pub(super) fn scratch() -> (tempfile::TempDir, Store) {
     (scratch, store)
 }
 
+/// An entry as it comes out of a message that its outline went into; both must say the same.
+fn arrived(outline: Outline) -> Entry {
+    #[derive(serde::Deserialize)]
+    struct Message(#[serde(with = "stored")] Entry);
+    let bytes = postcard::to_stdvec(&outline.entry).unwrap();
+    for len in 0..bytes.len() {
+        assert!(postcard::from_bytes::<Message>(&bytes[..len]).is_err(), "cut at {len}");
+    }
+    let Message(entry) = postcard::from_bytes(&bytes).unwrap();
+    let extents = super::directory::content_of(&entry).map(|content| content.extents.clone());
+    assert_eq!(outline.extents, extents.unwrap_or_default());
+    assert_eq!(outline.is_directory, entry.is_directory());
+    assert_eq!(outline.entry, StoredEntry::from(&entry));
+    entry
+}
+
 fn whiteout() -> Entry {
     Entry { node: EntryNode::Whiteout, package: None, origin: None, edit: false }
 }
@@ -201,7 +217,11 @@ proptest! {
             models.iter().map(|model| build(&store, Kind::Apps, model)).collect();
         let stack: Vec<_> = layers.iter().map(|layer| (&store, layer)).collect();
         let found: Vec<_> = walk_stack(&stack).collect::<Result<_, _>>().unwrap();
-        prop_assert_eq!(found, stacked(&models));
+        prop_assert_eq!(&found, &stacked(&models));
+        let outlines: Vec<_> = walk_outlines(&stack).collect::<Result<_, _>>().unwrap();
+        let passed_on: Vec<_> =
+            outlines.into_iter().map(|(path, index, outline)| (path, index, arrived(outline))).collect();
+        prop_assert_eq!(passed_on, found);
     }
 
     #[test]
@@ -254,7 +274,7 @@ proptest! {
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        if let Ok(children) = decode(Digest::of(&bytes), &bytes) {
+        if let Ok(children) = decode::<Entry>(Digest::of(&bytes), &bytes) {
             let mut again = directory::DirectoryWriter::new();
             for child in &children {
                 again.push(&child.name, child.entry.as_ref(), child.below);

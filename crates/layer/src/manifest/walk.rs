@@ -6,20 +6,20 @@ use goldleaf_store::Store;
 use goldleaf_tree::GuestPath;
 
 use super::ManifestError;
-use super::directory::{Child, Subtree, load};
+use super::directory::{Child, FromObject, Subtree, load};
 use crate::Entry;
 
 /// Entries in the order of paths, a directory before what is below it. Ends after an error.
-pub struct Walk<'s> {
+pub struct Walk<'s, E = Entry> {
     store: &'s Store,
-    root_entry: Option<Entry>,
+    root_entry: Option<E>,
     /// From the outermost directory to the one that the walk is in.
-    open: Vec<(GuestPath, vec::IntoIter<Child>)>,
+    open: Vec<(GuestPath, vec::IntoIter<Child<E>>)>,
     failed: Option<ManifestError>,
 }
 
-impl<'s> Walk<'s> {
-    pub(super) fn all(store: &'s Store, root_entry: Option<Entry>, root: Option<Subtree>) -> Self {
+impl<'s, E: FromObject> Walk<'s, E> {
+    pub(super) fn all(store: &'s Store, root_entry: Option<E>, root: Option<Subtree>) -> Self {
         let mut walk = Self { store, root_entry, open: Vec::new(), failed: None };
         if let Some(root) = root {
             walk.enter(GuestPath::root(), &root);
@@ -28,8 +28,8 @@ impl<'s> Walk<'s> {
     }
 
     /// One name of the directory `parent`, and what is below it.
-    pub(super) fn of(store: &'s Store, parent: GuestPath, child: Option<Child>) -> Self {
-        let children: Vec<Child> = child.into_iter().collect();
+    pub(super) fn of(store: &'s Store, parent: GuestPath, child: Option<Child<E>>) -> Self {
+        let children: Vec<Child<E>> = child.into_iter().collect();
         let open = vec![(parent, children.into_iter())];
         Self { store, root_entry: None, open, failed: None }
     }
@@ -42,7 +42,7 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn step(&mut self) -> Result<Option<(GuestPath, Entry)>, ManifestError> {
+    fn step(&mut self) -> Result<Option<(GuestPath, E)>, ManifestError> {
         loop {
             if let Some(error) = self.failed.take() {
                 self.open.clear();
@@ -64,8 +64,8 @@ impl<'s> Walk<'s> {
     }
 }
 
-impl Iterator for Walk<'_> {
-    type Item = Result<(GuestPath, Entry), ManifestError>;
+impl<E: FromObject> Iterator for Walk<'_, E> {
+    type Item = Result<(GuestPath, E), ManifestError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(entry) = self.root_entry.take() {

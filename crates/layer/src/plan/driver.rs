@@ -262,6 +262,10 @@ impl<'a> Planner<'a> {
 
     /// Makes the frames those of the parent of `path`.
     fn climb(&mut self, path: &GuestPath) -> Result<(), TreeError> {
+        if self.last.take().is_some_and(|last| last.is_beside(path)) {
+            self.frames.pop();
+            return Ok(());
+        }
         let parents = path.components().count().saturating_sub(1);
         let common = self
             .frames

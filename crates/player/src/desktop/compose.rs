@@ -10,16 +10,16 @@ use std::io;
 use std::sync::Arc;
 
 use goldleaf_block::{
-    BLOCK_SIZE, BlockNo, ExtentMap, FileBlocks, MapDevice, MapExtent, ReadBlocks, SourceIndex,
+    BLOCK_SIZE, BlockNo, ExtentMap, FileBlocks, MapDevice, ReadBlocks, SourceIndex,
 };
 use goldleaf_host::{Dir, File, Progress, read_file};
 use goldleaf_layer::merge::{FileState, Note, Record};
 use goldleaf_layer::plan::Report;
-use goldleaf_layer::{Content, Digest, Entry, EntryNode, walk_stack};
-use goldleaf_store::PackId;
+use goldleaf_layer::{ContentExtent, Digest, Outline, walk_outlines};
+use goldleaf_store::{Location, PackId};
 use goldleaf_tree::{GuestPath, Timestamp};
 use goldleaf_worker::protocol::{
-    ComposeReply, ComposeTask, DeriveTask, SourceRun, StackEntry, StackLayer, Task,
+    ComposeReply, ComposeTask, DeriveTask, SentEntry, SourceRun, StackLayer, Task,
 };
 use goldleaf_worker::{BATCH, Scale, WorkerUsage};
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,7 @@ fn open(cache: &Arc<dyn Dir>, stack: &Stack, key: Digest) -> Result<Option<Compo
     let (Some(facts), Some(map)) = (read("facts")?, read("map")?) else { return Ok(None) };
     let facts: Facts = decode_facts(&facts)?;
     let metadata = dir.open("metadata").map_err(PlayerError::io("opening composed metadata"))?;
-    if content_digest(&metadata, &map)? != facts.digest {
+    if with_map(metadata_hasher(&metadata)?, &map) != facts.digest {
         return Err(PlayerError::corrupt("a composed disk", "another digest"));
     }
     let mut packs = Packs::default();
@@ -242,9 +242,16 @@ fn make(
         once(home, stack, &metadata, derived, progress)?
     };
     let Made { reply, packs, parts, map, entries, usage } = made;
-    let bytes = map.to_bytes();
+    // The worker has left its processor: what is to be hashed and what is to be written share both.
+    let (bytes, hasher) = std::thread::scope(|scope| {
+        let hasher = scope.spawn(|| metadata_hasher(&metadata));
+        let bytes = map.to_bytes();
+        let written = write_plain(dir.as_ref(), "map", &bytes);
+        let hasher = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        written.and_then(|()| Ok((bytes, hasher?)))
+    })?;
     let facts = Facts {
-        digest: content_digest(&metadata, &bytes)?,
+        digest: with_map(hasher, &bytes),
         packs: pack_names(stack, &packs)?,
         below: reply.below,
         dormant: reply.dormant,
@@ -253,7 +260,6 @@ fn make(
         entries,
         metadata_blocks: reply.metadata_blocks,
     };
-    write_plain(dir.as_ref(), "map", &bytes)?;
     // The facts come last: without them there is no composed disk.
     write_plain(dir.as_ref(), "facts", &encode_facts(&facts)?)?;
     Ok((parts.into_composed(key, map, facts), usage))
@@ -279,8 +285,8 @@ fn once(
     let mut packs = Packs::default();
     let (reply, entries, usage) = run_worker(home, stack, metadata, &mut packs, derived, progress)?;
     let parts = Parts::collect(stack, metadata, &packs)?;
-    let upper = check_upper(&reply.extents, stack, &parts)?;
-    let map = stack.image.map.overlaid(&upper)?;
+    let map = stack.image.map.overlaid(&reply.extents)?;
+    map.check_sources(&parts.lens())?;
     Ok(Made { reply, packs, parts, map, entries, usage })
 }
 
@@ -300,17 +306,6 @@ fn derive(
 
 fn pack_names(stack: &Stack, packs: &Packs) -> Result<Vec<(StoreName, Digest)>, PlayerError> {
     packs.list().iter().map(|&(store, no)| Ok((store, pack_id(stack, store, no)?.0))).collect()
-}
-
-/// The worker's extents, checked: in order, on the disk, within sources, zeroes included.
-fn check_upper(
-    extents: &[MapExtent],
-    stack: &Stack,
-    parts: &Parts,
-) -> Result<Vec<MapExtent>, PlayerError> {
-    let blocks = stack.image.map.blocks();
-    ExtentMap::checked(blocks, extents.to_vec(), &parts.lens())?;
-    Ok(extents.to_vec())
 }
 
 fn run_worker(
@@ -379,6 +374,14 @@ fn all_records(stack: &Stack) -> Result<Records, PlayerError> {
     Ok((apps, user))
 }
 
+/// An entry of the stack whose content is not looked up yet.
+struct Unplaced {
+    path: GuestPath,
+    layer: StackLayer,
+    store: StoreName,
+    outline: Outline,
+}
+
 /// Sends the stack's entries to the worker, content by place.
 struct Feeder<'a> {
     stack: &'a Stack,
@@ -398,64 +401,76 @@ impl Feeder<'_> {
             layers.iter().map(|(_, store, layer)| (self.stack.store(*store), *layer)).collect();
         let mut batch = Vec::with_capacity(BATCH);
         let mut sent = 0;
-        for item in walk_stack(&stores) {
-            let (path, index, entry) = item?;
+        for item in walk_outlines(&stores) {
+            let (path, index, outline) = item?;
             let (layer, store, _) = layers[index];
-            batch.push(self.place(path, layer, store, entry)?);
+            batch.push(Unplaced { path, layer, store, outline });
             if batch.len() == BATCH {
-                worker.send(&batch)?;
-                sent += batch.len() as u64;
-                batch.clear();
+                sent += self.send(worker, &mut batch)?;
                 progress.at("composing", sent, total);
             }
         }
-        sent += batch.len() as u64;
         if !batch.is_empty() {
-            worker.send(&batch)?;
+            sent += self.send(worker, &mut batch)?;
         }
-        worker.send(&Vec::<StackEntry>::new())?;
+        worker.send(&Vec::<SentEntry>::new())?;
         Ok(sent)
     }
 
-    fn place(
+    /// Sends a batch and empties it; how many entries it had.
+    fn send(
         &mut self,
-        path: GuestPath,
-        layer: StackLayer,
-        store: StoreName,
-        mut entry: Entry,
-    ) -> Result<StackEntry, PlayerError> {
-        let mut runs = Vec::new();
-        if let EntryNode::Node { content, .. } = &mut entry.node {
-            runs = self.runs(content, store)?;
-            content.extents.clear();
+        worker: &mut goldleaf_worker::Session,
+        batch: &mut Vec<Unplaced>,
+    ) -> Result<u64, PlayerError> {
+        let mut places = self.places(batch).into_iter();
+        let mut entries = Vec::with_capacity(batch.len());
+        for Unplaced { path, layer, store, outline } in batch.drain(..) {
+            let runs = outline.extents.iter();
+            let runs = runs.map(|extent| self.run(extent, store, places.next().flatten()));
+            let runs = runs.collect::<Result<Vec<SourceRun>, PlayerError>>()?;
+            entries.push(SentEntry { path, layer, entry: outline.entry, runs });
         }
-        Ok(StackEntry { path, layer, entry, runs })
+        worker.send(&entries)?;
+        Ok(entries.len() as u64)
     }
 
-    fn runs(&mut self, content: &Content, store: StoreName) -> Result<Vec<SourceRun>, PlayerError> {
-        let mut runs = Vec::with_capacity(content.extents.len());
-        for extent in &content.extents {
-            let place = self.stack.store(store).blob(&extent.blob).ok_or_else(|| {
-                PlayerError::corrupt("a layer", format!("content {} is missing", extent.blob))
-            })?;
-            let within = extent.blob_block.checked_add(extent.blocks);
-            if within.is_none_or(|end| end > place.blocks.0) {
-                return Err(PlayerError::corrupt("a layer", "a run outside its content"));
-            }
-            let pack = self.packs.index(store, place.pack);
-            runs.push(SourceRun {
-                file_block: extent.file_block,
-                blocks: extent.blocks,
-                source: SourceIndex(self.first_pack + pack),
-                at: BlockNo(place.at.0 + extent.blob_block),
-            });
+    /// Where the content of a batch lies, extent by extent.
+    fn places(&self, batch: &[Unplaced]) -> Vec<Option<Location>> {
+        let of_one_store = batch.chunk_by(|one, next| one.store == next.store);
+        let places = of_one_store.flat_map(|part| {
+            let extents = part.iter().flat_map(|entry| &entry.outline.extents);
+            let blobs: Vec<Digest> = extents.map(|extent| extent.blob).collect();
+            self.stack.store(part[0].store).blobs(&blobs)
+        });
+        places.collect()
+    }
+
+    fn run(
+        &mut self,
+        extent: &ContentExtent,
+        store: StoreName,
+        place: Option<Location>,
+    ) -> Result<SourceRun, PlayerError> {
+        let place = place.ok_or_else(|| {
+            PlayerError::corrupt("a layer", format!("content {} is missing", extent.blob))
+        })?;
+        let within = extent.blob_block.checked_add(extent.blocks);
+        if within.is_none_or(|end| end > place.blocks.0) {
+            return Err(PlayerError::corrupt("a layer", "a run outside its content"));
         }
-        Ok(runs)
+        let pack = self.packs.index(store, place.pack);
+        Ok(SourceRun {
+            file_block: extent.file_block,
+            blocks: extent.blocks,
+            source: SourceIndex(self.first_pack + pack),
+            at: BlockNo(place.at.0 + extent.blob_block),
+        })
     }
 }
 
-/// BLAKE3 of the metadata file and of the map over it.
-fn content_digest(metadata: &Arc<dyn File>, map: &[u8]) -> Result<Digest, PlayerError> {
+/// BLAKE3 of the metadata file, to be gone on with by [`with_map`].
+fn metadata_hasher(metadata: &Arc<dyn File>) -> Result<blake3::Hasher, PlayerError> {
     let what = || PlayerError::io("reading composed metadata");
     let len = metadata.len().map_err(what())?;
     let mut hasher = blake3::Hasher::new();
@@ -472,8 +487,12 @@ fn content_digest(metadata: &Arc<dyn File>, map: &[u8]) -> Result<Digest, Player
             at += part as u64;
         }
     }
-    hasher.update(map);
-    Ok(Digest(*hasher.finalize().as_bytes()))
+    Ok(hasher)
+}
+
+/// The digest of a composed disk: of the metadata file and of the map over it.
+fn with_map(mut metadata: blake3::Hasher, map: &[u8]) -> Digest {
+    Digest(*metadata.update(map).finalize().as_bytes())
 }
 
 fn write_plain(dir: &dyn Dir, name: &str, bytes: &[u8]) -> Result<(), PlayerError> {

@@ -55,6 +55,12 @@ fn every_block_leads_back_to_its_blob() {
     }
     let pack = &store.packs()[0];
     assert!(store.blob_at(pack.no, BlockNo(pack.data.0)).is_none());
+    let absent = (30..60).map(|seed| Digest::of(&bytes(seed, 1)));
+    let asked: Vec<Digest> =
+        digests.iter().copied().flat_map(|one| [one, one]).chain(absent).collect();
+    let singly: Vec<_> = asked.iter().map(|digest| store.blob(digest)).collect();
+    assert_eq!(store.blobs(&asked), singly);
+    assert_eq!(singly.iter().flatten().count(), 58);
 }
 
 #[test]

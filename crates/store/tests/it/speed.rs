@@ -49,6 +49,9 @@ fn speed() {
     let start = Instant::now();
     assert!(absent.iter().all(|digest| store.blob(digest).is_none()));
     println!("200k look-ups of what is not there in {:?}", start.elapsed());
+    let start = Instant::now();
+    assert!(store.blobs(&digests).iter().all(Option::is_some));
+    println!("200k look-ups at once in {:?}", start.elapsed());
 
     let large = bytes(3, 65_536);
     let start = Instant::now();
