@@ -19,6 +19,6 @@ pub mod rules;
 pub use entry::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Owner};
 pub use goldleaf_store::Digest;
 pub use manifest::{
-    Counts, ENTRIES_MAX, Layer, LayerEditor, ManifestError, Splice, StackWalk, Version,
+    Counts, ENTRIES_MAX, Layer, LayerEditor, ManifestError, Splice, StackWalk, Surveyed, Version,
     VersionInfo, VersionMeta, Walk, fragments, splice, thin, walk_stack, wants_compacting,
 };

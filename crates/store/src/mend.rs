@@ -36,7 +36,7 @@ pub struct PackMend {
     pub pack: PackId,
     /// Number of the copy that is made.
     pub copy: u32,
-    /// Blobs and objects that the new copy has whole, unlike the one that is read now.
+    /// Blobs and objects that can be read when the copy is there, and cannot be now.
     pub healed: BTreeSet<Digest>,
     /// Blobs and objects that nobody has whole.
     pub lost: BTreeSet<Digest>,
@@ -244,6 +244,9 @@ enum Origin {
     Lost,
 }
 
+/// Takes bytes for a place in the new file.
+type Write<'a> = dyn FnMut(u64, &[u8]) -> Result<(), StoreError> + 'a;
+
 /// A pack to be made whole, with all that is known of it.
 struct Mender {
     id: Digest,
@@ -296,7 +299,11 @@ impl Mender {
         let of = |wanted: fn(&Origin) -> bool| -> BTreeSet<Digest> {
             rows().filter(|(_, origin)| wanted(origin)).map(|(row, _)| row.digest).collect()
         };
-        let healed = of(|origin| matches!(origin, Origin::Whole(_)));
+        // Without an index nothing can be read now, however whole it is.
+        let healed = match self.has_index {
+            true => of(|origin| matches!(origin, Origin::Whole(_))),
+            false => of(|origin| !matches!(origin, Origin::Lost)),
+        };
         let lost = of(|origin| matches!(origin, Origin::Lost));
         let mends_frames = !self.has_frames && (self.frames.is_some() || lost.is_empty());
         // A pack of which nothing is whole is no better with an index than without.
@@ -354,7 +361,7 @@ impl Mender {
         (start, len): (u64, u64),
         digest: Digest,
         origin: &Origin,
-        write: &mut dyn FnMut(u64, &[u8]) -> Result<(), StoreError>,
+        write: &mut Write<'_>,
     ) -> Result<(), StoreError> {
         let (file, from) = match origin {
             Origin::Whole(place) => (Some(&place.file), place.at),

@@ -49,6 +49,7 @@ pub use editor::{LayerEditor, VersionMeta};
 pub use error::ManifestError;
 pub use history::{VersionInfo, thin};
 pub use layer::Layer;
+pub use live::Surveyed;
 pub use stack::{StackWalk, walk_stack};
 pub use version::{Counts, ENTRIES_MAX, Version};
 pub use walk::Walk;
