@@ -178,7 +178,9 @@ type Hurt = fn(&Path, &[u8]);
 const KINDS: [(&str, Hurt); 9] = [
     ("a flipped bit at the start", |path, whole| flip(path, whole, 0)),
     ("a flipped bit in the middle", |path, whole| flip(path, whole, whole.len() / 2)),
-    ("a flipped bit before the end", |path, whole| flip(path, whole, whole.len().saturating_sub(100))),
+    ("a flipped bit before the end", |path, whole| {
+        flip(path, whole, whole.len().saturating_sub(100))
+    }),
     ("a flipped bit at the end", |path, whole| flip(path, whole, whole.len() - 1)),
     ("truncated", |path, whole| fs::write(path, &whole[..whole.len() / 2]).expect("write")),
     ("empty", |path, _| fs::write(path, []).expect("write")),
