@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use goldleaf_player::repair::{self, Lost, LostWhat, RepairPlan, StoreRepair};
+use goldleaf_player::repair::{self, Lost, LostWhat, RepairPlan, Salvage, StoreRepair};
 
 use super::asking;
 use crate::cli::App;
@@ -22,6 +22,10 @@ pub struct Args {
     /// directory of packs; can be given several times
     #[arg(long, value_name = "DIR")]
     from: Vec<PathBuf>,
+    /// Where the current version of a user's documents or caches lost files that nobody has: add a
+    /// version in which each has its newest older content that is whole, or is left out
+    #[arg(long)]
+    salvage: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -35,7 +39,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let console = app.console();
     let sources = args.from.iter().map(|path| repair::source(path));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
-    let plan = repair::plan(&home, &sources, &console)?;
+    let plan = repair::plan(&home, &sources, args.salvage, &console)?;
     let acts = !args.dry_run && !plan.is_empty();
     if acts {
         if !args.yes {
@@ -76,6 +80,8 @@ fn text(plan: &RepairPlan, verb: &str) -> String {
         }
     }
     text += &plan.lost.iter().map(of_lost).collect::<String>();
+    let verb = if plan.salvages { verb } else { "`--salvage` would add" };
+    text += &plan.salvage.iter().map(|salvage| of_salvage(salvage, verb)).collect::<String>();
     for lost in &plan.lost_images {
         text += &format!("lost: image {} version {}\n", printable(&lost.image), lost.version);
     }
@@ -116,6 +122,21 @@ fn of_store(store: &StoreRepair, verb: &str) -> String {
     for pack in &store.retired {
         let pack = String::from(*pack);
         text += &format!("{place}: {verb} a mark that nothing is missed of pack {pack}\n");
+    }
+    text
+}
+
+fn of_salvage(salvage: &Salvage, verb: &str) -> String {
+    let name = printable(&salvage.desktop);
+    let (layer, version) = (salvage.layer, salvage.version);
+    let mut text =
+        format!("desktop {name}: {verb} a version of layer {layer} after version {version}\n");
+    for file in &salvage.files {
+        let path = printable(&file.path);
+        text += &match file.from {
+            Some(from) => format!("  {path}: as in version {from} ({})\n", size(file.bytes)),
+            None => format!("  {path}: left out\n"),
+        };
     }
     text
 }

@@ -10,6 +10,7 @@
 //! was cut off is gone on with by the next. Where nothing is damaged, nothing is written.
 
 mod images;
+mod salvage;
 mod sources;
 mod stores;
 
@@ -20,6 +21,7 @@ use goldleaf_image::ImageMend;
 use goldleaf_layer::Digest;
 use serde::{Deserialize, Serialize};
 
+pub use salvage::{Salvage, SalvagedFile};
 pub use sources::source;
 pub use stores::{PackRepair, StoreRepair};
 
@@ -39,6 +41,10 @@ pub struct RepairPlan {
     pub images: Vec<ImageMend>,
     /// What of layers nobody has whole.
     pub lost: Vec<Lost>,
+    /// What can be salvaged where the current version of a user's layer lost files.
+    pub salvage: Vec<Salvage>,
+    /// Whether it is, in new versions of those layers.
+    pub salvages: bool,
     /// Versions of images that nobody has whole.
     pub lost_images: Vec<HurtImage>,
     /// Damaged content that no source has, and that no version of a layer needs.
@@ -81,7 +87,8 @@ pub enum LostWhat {
 impl RepairPlan {
     /// Whether there is nothing to be added.
     pub fn is_empty(&self) -> bool {
-        self.stores.is_empty() && self.images.is_empty()
+        let salvages = self.salvages && !self.salvage.is_empty();
+        self.stores.is_empty() && self.images.is_empty() && !salvages
     }
 
     /// Whether everything is as it should be once the plan is carried out.
@@ -99,10 +106,12 @@ impl RepairPlan {
 }
 
 /// What a repair would do. Reads everything that is stored here, and of the sources what is needed
-/// from them; writes nothing.
+/// from them; writes nothing. With `salvages`, layers of users whose current version lost files get
+/// new versions.
 pub fn plan(
     home: &Home,
     sources: &[Arc<dyn Dir>],
+    salvages: bool,
     progress: &dyn Progress,
 ) -> Result<RepairPlan, PlayerError> {
     let seen = seen(home)?;
@@ -112,6 +121,8 @@ pub fn plan(
         stores: Vec::new(),
         images: Vec::new(),
         lost: Vec::new(),
+        salvage: Vec::new(),
+        salvages,
         lost_images: Vec::new(),
         unneeded: 0,
         by_hand: found.unreadable.clone(),
@@ -139,6 +150,7 @@ pub fn apply(
     }
     let sources = Sources::open(home, sources)?;
     // Held to the end: no filing and no collection changes what the plan was made for.
+    let mut desktops = salvage::lock(home, plan)?;
     let held = stores::hold(home, plan)?;
     let _locks = images::lock(home, plan)?;
     if seen(home)? != plan.seen {
@@ -146,7 +158,10 @@ pub fn apply(
         return Err(PlayerError::Refused(text.into()));
     }
     stores::apply(&held, plan, &sources, progress)?;
-    images::apply(home, plan, &sources, progress)
+    images::apply(home, plan, &sources, progress)?;
+    // A new version is filed like any other; its desktop is still locked.
+    drop(held);
+    salvage::apply(home, plan, &mut desktops)
 }
 
 /// Names what a plan is made from: records by their content, packs and the files of images by their

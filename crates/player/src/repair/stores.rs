@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use goldleaf_block::ByteLen;
 use goldleaf_host::Progress;
-use goldleaf_layer::{EntryNode, Layer, Surveyed};
+use goldleaf_layer::{Entry, EntryNode, Layer, Surveyed};
 use goldleaf_store::{Damaged, Digest, Exclusive, PackId, PackMend, Store};
 use serde::{Deserialize, Serialize};
 
+use super::salvage::{self, LostFile};
 use super::sources::Sources;
 use super::{Lost, LostWhat, RepairPlan, sub};
 use crate::check::{StoreFound, Survey, VersionOf};
@@ -135,6 +136,7 @@ struct StorePlan<'a> {
     lost: Digests,
     /// Looked for already, and found.
     found: Digests,
+    lost_files: Vec<LostFile>,
     repair: StoreRepair,
 }
 
@@ -157,13 +159,21 @@ impl<'a> StorePlan<'a> {
         let packs = mends.into_iter().map(PackRepair::from).collect();
         let repair = StoreRepair { desktop: at.desktop.clone(), packs, ..StoreRepair::default() };
         let (lost, found) = (Digests::new(), Digests::new());
-        Ok(Self { at, shared, sources, view, bad, healed, lost, found, repair })
+        let lost_files = Vec::new();
+        Ok(Self { at, shared, sources, view, bad, healed, lost, found, lost_files, repair })
     }
 
     fn finish(mut self, versions: &[&VersionOf], plan: &mut RepairPlan) -> StoreRepair {
         for version in versions.iter().filter(|version| version.is_hurt) {
             self.version(version, plan);
         }
+        let is_whole = |entry: &Entry| match &entry.node {
+            EntryNode::Node { content, .. } => {
+                content.extents.iter().all(|run| !self.lost.contains(&run.blob))
+            }
+            EntryNode::Whiteout => false,
+        };
+        salvage::plan(&self.view, versions, &self.lost_files, &is_whole, plan);
         plan.unneeded += self.bad.difference(&self.lost).count() as u64;
         if self.lost.is_empty() {
             let mended: BTreeSet<Hex> = self.repair.packs.iter().map(|mend| mend.pack).collect();
@@ -203,6 +213,8 @@ impl<'a> StorePlan<'a> {
                 let blobs: Digests = content.extents.iter().map(|run| run.blob).collect();
                 let whole = blobs.iter().filter(|blob| self.needs_blob(**blob)).count();
                 if whole < blobs.len() {
+                    let (layer, version) = (of.layer.clone(), of.number);
+                    self.lost_files.push(LostFile { layer, version, path: path.clone() });
                     lose(LostWhat::File, path.to_string(), content.size);
                 }
             }

@@ -25,6 +25,16 @@ struct Site {
 
 /// Files the documents of a desktop: one path a fill.
 fn file_documents(home: &Home, desktop: &str, fills: &[u8]) {
+    let same = fills.iter().map(|&fill| (fill, fill));
+    file_contents(home, desktop, &same.collect::<Vec<_>>());
+}
+
+/// A new version in which one document has other content.
+fn rewrite_document(home: &Home, desktop: &str, name: u8, fill: u8) {
+    file_contents(home, desktop, &[(name, fill)]);
+}
+
+fn file_contents(home: &Home, desktop: &str, fills: &[(u8, u8)]) {
     let mut desktop = Desktop::open(home, desktop).expect("desktop");
     let dir = desktop.dir.create_dir("private").expect("store");
     let store = Store::open(dir).expect("store");
@@ -33,12 +43,12 @@ fn file_documents(home: &Home, desktop: &str, fills: &[u8]) {
     let below = below.unwrap_or_else(|| Layer::empty(Kind::UserData));
     let mut editor = LayerEditor::new(&store, &below).expect("editor");
     let mut writer = store.writer().expect("writer");
-    for &fill in fills {
+    for &(name, fill) in fills {
         let blob = writer.put_blob(BlockCount(1), &mut |buf| {
             buf.fill(fill);
             Ok(())
         });
-        let path = GuestPath::parse(&format!("home/ann/{fill}.txt")).expect("path");
+        let path = GuestPath::parse(&format!("home/ann/{name}.txt")).expect("path");
         editor.put(&path, file(blob.expect("blob"))).expect("put");
     }
     let digest = Hex(editor.commit(&mut writer, VersionMeta::default()).expect("commit"));
@@ -46,9 +56,10 @@ fn file_documents(home: &Home, desktop: &str, fills: &[u8]) {
     desktop
         .commit(|record| {
             let history = record.layers.entry(Kind::UserData).or_default();
-            history.next += 1;
+            let number = history.next.max(1);
+            history.next = number + 1;
             history.versions.push(LayerVersion {
-                number: history.next,
+                number,
                 digest,
                 created_unix_secs: 1,
                 cause: "a test".into(),
@@ -119,14 +130,26 @@ impl Site {
     /// Plans, and does what the plan says; compares what came of it with the plan and with what was
     /// there before.
     fn repair(&self, sources: &[Arc<dyn Dir>]) -> RepairPlan {
+        let plan = self.repair_with(sources, false, &|_| false);
+        assert!(!plan.salvages);
+        plan
+    }
+
+    /// The same; files for which `moves` holds are replaced.
+    fn repair_with(
+        &self,
+        sources: &[Arc<dyn Dir>],
+        salvages: bool,
+        moves: &dyn Fn(&Path) -> bool,
+    ) -> RepairPlan {
         let before = self.tree();
-        let plan = plan(self.home(), sources, &Silent).expect("plan");
-        assert_eq!(super::plan(self.home(), sources, &Silent).expect("plan"), plan);
+        let plan = plan(self.home(), sources, salvages, &Silent).expect("plan");
+        assert_eq!(super::plan(self.home(), sources, salvages, &Silent).expect("plan"), plan);
         assert!(self.tree() == before, "planning wrote something");
         apply(self.home(), sources, &plan, &Silent).expect("apply");
         let after = self.tree();
         let unchanged = |(path, old): (&PathBuf, &(Option<Vec<u8>>, SystemTime))| match &old.0 {
-            Some(_) => after.get(path) == Some(old),
+            Some(_) => moves(path) || after.get(path) == Some(old),
             None => after.contains_key(path),
         };
         assert!(before.iter().all(unchanged), "something was changed or removed: {plan:?}");
@@ -159,7 +182,9 @@ fn announced(plan: &RepairPlan, added: &mut Vec<String>) -> bool {
         added.remove(place);
     }
     let filing = plan.stores.iter().filter(|s| !s.blobs.is_empty() || !s.objects.is_empty());
-    added.iter().all(|name| name.ends_with(".pack")) && added.len() == filing.count()
+    let salvage = plan.salvage.iter().filter(|_| plan.salvages);
+    let packs = filing.count() + salvage.count();
+    added.iter().all(|name| name.ends_with(".pack")) && added.len() == packs
 }
 
 #[test]
@@ -261,6 +286,53 @@ fn what_nobody_has_is_named_by_path_and_size() {
 }
 
 #[test]
+fn files_that_nobody_has_are_salvaged_from_older_versions() {
+    let site = Site::new();
+    // What 51 became in version 4 is lost; so are 55 and 50, which were never anything else.
+    file_documents(site.home(), "desk-work", &[51, 55]);
+    rewrite_document(site.home(), "desk-work", 51, 151);
+    for fill in [151, 55, 50] {
+        let pack = pack_having(&site, fill);
+        let mut content = fs::read(&pack).expect("read");
+        let block = content.chunks(4096).position(|block| block == [fill; 4096]).expect("block");
+        content[block * 4096 + 9] ^= 1;
+        fs::write(&pack, content).expect("write");
+    }
+    let record = |path: &Path| path.ends_with("desk-work/record.json");
+    let shown = site.repair(&[]);
+    assert_eq!(shown.salvage.len(), 1, "{shown:?}");
+    let files: Vec<_> =
+        shown.salvage[0].files.iter().map(|file| (file.path.as_str(), file.from)).collect();
+    let mut sorted = files.clone();
+    sorted.sort();
+    let expected =
+        [("/home/ann/50.txt", None), ("/home/ann/51.txt", Some(3)), ("/home/ann/55.txt", None)];
+    assert_eq!(sorted, expected);
+    let plan = site.repair_with(&[], true, &record);
+    assert_eq!((&plan.salvage, &plan.lost), (&shown.salvage, &shown.lost));
+    let record = desktop::peek(site.home(), "desk-work").expect("record");
+    let history = &record.layers[&Kind::UserData];
+    assert_eq!(history.versions.len(), 5);
+    assert_eq!(history.current().expect("version").cause, "salvaged from version 4");
+    let hurt = site.ground.check();
+    assert!(!hurt.desktops.contains("desk-work"), "{hurt:?}");
+    assert!(!hurt.layers.is_empty(), "the damaged versions stay");
+    let again = site.repair_with(&[], true, &|_| false);
+    assert!(again.is_empty(), "{again:?}");
+}
+
+/// The pack of the desktop at work that has a document of that content.
+fn pack_having(site: &Site, fill: u8) -> PathBuf {
+    let tree = site.tree();
+    let found = tree.iter().find(|(path, (bytes, _))| {
+        let is_pack = path.to_string_lossy().contains("desk-work/private/");
+        let bytes = bytes.as_deref().unwrap_or_default();
+        is_pack && bytes.chunks(4096).any(|block| block == [fill; 4096])
+    });
+    found.expect("a pack with that content").0.clone()
+}
+
+#[test]
 fn what_one_source_has_is_healed_and_the_rest_named() {
     let site = Site::new();
     let own = site.ground.pack_with("desktops/desk-work/private", 50);
@@ -356,13 +428,13 @@ fn a_plan_for_what_was_is_refused() {
     let pack = site.ground.pack_with("public", 4);
     flip(&pack, &fs::read(&pack).expect("read"), 7);
     let sources = site.sources();
-    let old = plan(site.home(), &sources, &Silent).expect("plan");
+    let old = plan(site.home(), &sources, false, &Silent).expect("plan");
     file_documents(site.home(), "desk-play", &[9]);
     let refusal = apply(site.home(), &sources, &old, &Silent).expect_err("refusal");
     assert!(matches!(refusal, PlayerError::Refused(_)), "{refusal}");
     assert!(!site.ground.check().is_clean());
     // A source that went bad meanwhile is noticed before anything gets a name.
-    let plan = plan(site.home(), &sources, &Silent).expect("plan");
+    let plan = plan(site.home(), &sources, false, &Silent).expect("plan");
     let copy = site.backup.path().join("public").join(pack.file_name().expect("name"));
     flip(&copy, &fs::read(&copy).expect("read"), 7);
     let before = site.tree();
@@ -378,7 +450,7 @@ fn a_directory_that_is_no_source_is_refused() {
     flip(&pack, &fs::read(&pack).expect("read"), 7);
     let empty = tempfile::tempdir().expect("scratch");
     let sources = [source(empty.path()).expect("source")];
-    assert!(matches!(plan(site.home(), &sources, &Silent), Err(PlayerError::Refused(_))));
+    assert!(matches!(plan(site.home(), &sources, false, &Silent), Err(PlayerError::Refused(_))));
     let store = [source(&site.backup.path().join("public")).expect("source")];
     assert!(site.repair(&store).heals_all());
     assert!(site.ground.check().is_clean());
@@ -424,7 +496,7 @@ fn a_repair_cut_anywhere_is_finished_by_the_next() {
             let disk = Arc::new(SimDir::new());
             let home = Home { dir: disk.clone(), ..site.home().clone() };
             simulate(site.ground.scratch.path(), &home.dir);
-            let plan = plan(&home, &sources, &Silent).expect("plan");
+            let plan = plan(&home, &sources, false, &Silent).expect("plan");
             assert!(plan.heals_all(), "{plan:?}");
             disk.stop_after(at, std::io::ErrorKind::StorageFull);
             let done = apply(&home, &sources, &plan, &Silent);
@@ -444,7 +516,7 @@ fn a_repair_cut_anywhere_is_finished_by_the_next() {
 }
 
 fn finish(home: &Home, sources: &[Arc<dyn Dir>], when: &str) {
-    let plan = plan(home, sources, &Silent).expect("plan");
+    let plan = plan(home, sources, false, &Silent).expect("plan");
     assert!(plan.heals_all(), "{when}: {plan:?}");
     apply(home, sources, &plan, &Silent).unwrap_or_else(|error| panic!("{when}: {error}"));
     let report = check::check(home, &Silent).expect("check");
