@@ -242,6 +242,13 @@ impl Store {
         self.inner.tables().live.get(&id.0).map(|no| PackNo(*no))
     }
 
+    /// The name of a pack that is there, by any number that it ever had: a repair gives it another.
+    pub fn pack_id(&self, pack: PackNo) -> Option<PackId> {
+        let tables = self.inner.tables();
+        let id = tables.packs.get(pack.0 as usize)?.id;
+        tables.live.contains_key(&id).then_some(PackId(id))
+    }
+
     /// The packs that are there, by id.
     pub fn packs(&self) -> Vec<PackInfo> {
         let tables = self.inner.tables();

@@ -154,7 +154,8 @@ pub fn apply(
     let held = stores::hold(home, plan)?;
     let _locks = images::lock(home, plan)?;
     if seen(home)? != plan.seen {
-        let text = "the plan no longer holds: something was filed, published or removed meanwhile";
+        let text = "the plan no longer holds: something was filed, published or removed meanwhile; \
+                    repair again for another plan";
         return Err(PlayerError::Refused(text.into()));
     }
     stores::apply(&held, plan, &sources, progress)?;

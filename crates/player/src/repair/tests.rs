@@ -48,7 +48,7 @@ fn file_contents(home: &Home, desktop: &str, fills: &[(u8, u8)]) {
             buf.fill(fill);
             Ok(())
         });
-        let path = GuestPath::parse(&format!("home/ann/{name}.txt")).expect("path");
+        let path = GuestPath::parse(format!("home/ann/{name}.txt")).expect("path");
         editor.put(&path, file(blob.expect("blob"))).expect("put");
     }
     let digest = Hex(editor.commit(&mut writer, VersionMeta::default()).expect("commit"));
@@ -521,6 +521,7 @@ fn refile(home: &Home, desktop: &str, to: &Path) {
     let to = Store::open(source(to).expect("dir")).expect("store");
     let exclusive = to.exclusive().expect("exclusive");
     let (blobs, objects) = (live.blobs.into_iter().collect(), live.objects.into_iter().collect());
-    let pack = to.file_from(&blobs, &objects, &[from.clone()], &exclusive).expect("filed");
+    let pack =
+        to.file_from(&blobs, &objects, std::slice::from_ref(&from), &exclusive).expect("filed");
     assert!(from.packs().iter().all(|known| Some(known.id) != pack));
 }

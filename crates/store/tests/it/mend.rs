@@ -166,7 +166,13 @@ fn what_nobody_has_stays_lost_and_the_rest_is_mended() {
 fn a_copy_that_goes_bad_is_mended_by_those_before() {
     let (_kept, other) = another();
     let (own, id, whole) = hurt(|pack| pack[5000] ^= 4);
-    mend(&open(own.path()), &[other]).unwrap();
+    let store = open(own.path());
+    let old = store.pack_no(id).unwrap();
+    mend(&store, &[other]).unwrap();
+    // Who holds the number of before can go on with it.
+    assert_ne!(store.pack_no(id), Some(old));
+    assert_eq!(store.pack_id(old), Some(id));
+    assert!(store.pack_blocks(old).is_ok());
     let mut content = whole.clone();
     content[100_000] ^= 1;
     fs::write(own.path().join(format!("{}.1.pack", id.0)), content).unwrap();
