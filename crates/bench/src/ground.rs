@@ -141,7 +141,7 @@ impl Ground {
             bytes: ByteLen(layer.counts().content_bytes),
         };
         let history = LayerHistory { versions: vec![version], next: 2 };
-        desktop.commit(|record| {
+        desktop.commit("bench", |record| {
             record.layers.insert(Kind::UserData, history);
         })?;
         drop(filed);
@@ -180,7 +180,7 @@ impl Before {
     /// Makes it so again.
     pub fn restore(&self, desktop: &mut Desktop) -> Result<()> {
         let next = desktop.record.next_session;
-        desktop.commit(|record| {
+        desktop.commit("bench", |record| {
             *record = self.record.clone();
             record.next_session = next;
         })?;

@@ -76,7 +76,7 @@ pub fn child(args: &[OsString]) -> Result<ExitCode> {
     let said = Said { worker, ready, written: peak_rss()?, writing_s };
     println!("{}", serde_json::to_string(&said)?);
     drop(live);
-    desktop.commit(|record| record.session = None)?;
+    desktop.commit("bench", |record| record.session = None)?;
     desktop.dir.remove_dir_all("sessions")?;
     Ok(ExitCode::SUCCESS)
 }

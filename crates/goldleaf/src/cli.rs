@@ -69,6 +69,7 @@ enum Command {
     Apps(commands::apps::Args),
     Gc(commands::gc::Args),
     Check(commands::check::Args),
+    Repair(commands::repair::Args),
     #[command(subcommand)]
     Rules(commands::rules::Command),
     Doctor(commands::doctor::Args),
@@ -173,6 +174,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Apps(args) => commands::apps::run(app, &args),
         Command::Gc(args) => commands::gc::run(app, &args),
         Command::Check(args) => commands::check::run(app, &args),
+        Command::Repair(args) => commands::repair::run(app, &args),
         Command::Rules(command) => commands::rules::run(app, command),
         Command::Doctor(args) => commands::doctor::run(app, &args),
         Command::Completions(args) => commands::completions::run(app, &args),

@@ -200,6 +200,7 @@ const COMMANDS: &[&str] = &[
     "rules check",
     "rules list",
     "check",
+    "repair",
     "doctor",
     "completions",
     "man",
@@ -480,6 +481,30 @@ fn damage_is_named(bench: &Bench) {
     }
     poke(&data, place, &[whole[at]]);
     assert_eq!(bench.json(&["check"]), report);
+    damage_is_healed(bench, &data, place, !whole[at]);
+}
+
+/// The same damage is healed from a copy of the home, as planned and after being asked for only.
+fn damage_is_healed(bench: &Bench, data: &Path, place: u64, wrong: u8) {
+    let untouched = "nothing is damaged, and nothing was written\n";
+    assert_eq!(bench.text(&["repair"]), untouched);
+    let copy = bench.path("copy");
+    let copied = Command::new("cp").arg("-a").args([&bench.home(), &copy]).status().expect("cp");
+    assert!(copied.success());
+    poke(data, place, &[wrong]);
+    let from = copy.to_str().expect("text");
+    let output = bench.run(&["repair", "--yes"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(INTERNAL), "{text}");
+    assert!(text.contains("lost: image golden version 1"), "{text}");
+    let plan = bench.json(&["repair", "--from", from, "--dry-run"]);
+    let refusal = bench.refused(&["repair", "--from", from], USER);
+    assert!(refusal.hint.contains("--yes"), "{}", refusal.hint);
+    assert_eq!(bench.json(&["repair", "--from", from, "--yes"]), plan);
+    assert_eq!(plan["images"][0]["files"][0]["copy"], "0001.data.1");
+    assert_eq!(bench.json(&["check"])["damage"], serde_json::json!([]));
+    assert_eq!(bench.text(&["repair"]), untouched);
+    bench.refused(&["repair", "--from", "/nowhere"], ENVIRONMENT);
 }
 
 #[test]

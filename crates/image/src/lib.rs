@@ -6,6 +6,9 @@
 //!   images/NAME/NNNN.data      blocks; the first is the whole disk as imported, sparse, in the
 //!                              order of the disk; each later one holds what one edit changed
 //! ```
+//! Beside each map and data file there may be copies of it, `NAME.1`, `NAME.2`, …, that repairs added
+//! because something in those before is damaged; the newest is the one that is read.
+//!
 //! A data file never changes once a version names it. A version's digest is over the canonical
 //! form: free blocks, the journal's body and swap's body read as zeroes (the guest may not rely on
 //! what they hold), so that two imports of one disk are one image.
@@ -15,6 +18,7 @@ pub mod create;
 mod error;
 mod grow;
 mod import;
+mod mend;
 mod record;
 mod registry;
 
@@ -22,5 +26,6 @@ pub use error::ImageError;
 pub use import::{
     ImportOptions, Imported, canonical_digest, import, inspect_disk, seal_disk, volume_records,
 };
+pub use mend::{ImageMend, MendedFile, apply_mend, plan_mend};
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
 pub use registry::{ImageVersion, Images, check_name};

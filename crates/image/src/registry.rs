@@ -1,5 +1,6 @@
 //! The registry: finding, opening, adding and removing images and versions.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ pub const FORMAT: u32 = 1;
 /// Longest record that is read, in bytes; a hundred thousand versions fit.
 const RECORD_LIMIT: u64 = 64 << 20;
 /// Longest map that is read, in bytes: some 40 million extents.
-const MAP_LIMIT: u64 = 512 << 20;
+pub(crate) const MAP_LIMIT: u64 = 512 << 20;
 
 /// All images of one Goldleaf home.
 #[derive(Clone)]
@@ -110,11 +111,13 @@ impl Images {
             Some(number) => ImageError::Unknown(format!("{name} version {number}")),
         })?;
         let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
+        let copies = Copies::list(dir.as_ref())?;
         let mut files = Vec::new();
         for data in &version.data {
-            files.push(dir.open(data).map_err(ImageError::io(format!("opening {name}/{data}")))?);
+            let data = copies.newest(data);
+            files.push(dir.open(&data).map_err(ImageError::io(format!("opening {name}/{data}")))?);
         }
-        let map = read_map(dir.as_ref(), &version, &files)?;
+        let map = read_map(dir.as_ref(), &copies.newest(&map_name(version.number)), &files)?;
         Ok(ImageVersion { image: name.into(), record: version, map: Arc::new(map), files })
     }
 
@@ -197,7 +200,36 @@ fn step<T>(
     goldleaf_host::step(name, |error| ImageError::io(name)(error), take)
 }
 
-fn map_name(number: u32) -> String {
+/// The copies that repairs made of an image's files: `NAME.1`, `NAME.2`, … The newest is the one
+/// that is read; those before it are damaged.
+pub(crate) struct Copies(BTreeMap<String, u32>);
+
+impl Copies {
+    pub(crate) fn list(dir: &dyn Dir) -> Result<Self, ImageError> {
+        let items = dir.list().map_err(ImageError::io("listing an image"))?;
+        let mut copies = BTreeMap::new();
+        for item in items.iter().filter(|item| !item.is_dir) {
+            let Some((name, number)) = item.name.rsplit_once('.') else { continue };
+            let Ok(number) = number.parse::<u32>() else { continue };
+            if item.name == format!("{name}.{number}") {
+                let newest = copies.entry(name.to_owned()).or_insert(number);
+                *newest = number.max(*newest);
+            }
+        }
+        Ok(Self(copies))
+    }
+
+    pub(crate) fn newest(&self, name: &str) -> String {
+        self.0.get(name).map_or_else(|| name.into(), |number| format!("{name}.{number}"))
+    }
+
+    /// The name of a copy that comes before all that there are.
+    pub(crate) fn next(&self, name: &str) -> String {
+        format!("{name}.{}", self.0.get(name).map_or(1, |number| number.saturating_add(1)))
+    }
+}
+
+pub(crate) fn map_name(number: u32) -> String {
     format!("v{number}.map")
 }
 
@@ -210,13 +242,8 @@ fn write_record(dir: &dyn Dir, record: &ImageRecord) -> Result<(), ImageError> {
     replace_file(dir, "image.json", &bytes).map_err(ImageError::io("writing image.json"))
 }
 
-fn read_map(
-    dir: &dyn Dir,
-    version: &VersionRecord,
-    files: &[Arc<dyn File>],
-) -> Result<ExtentMap, ImageError> {
-    let bytes = read_file(dir, &map_name(version.number), MAP_LIMIT)
-        .map_err(ImageError::io("reading a map"))?;
+fn read_map(dir: &dyn Dir, name: &str, files: &[Arc<dyn File>]) -> Result<ExtentMap, ImageError> {
+    let bytes = read_file(dir, name, MAP_LIMIT).map_err(ImageError::io("reading a map"))?;
     let mut lens = Vec::new();
     for file in files {
         lens.push(ByteLen(file.len().map_err(ImageError::io("reading a length"))?).blocks());

@@ -20,6 +20,6 @@ pub use entry::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Owne
 pub use goldleaf_store::Digest;
 pub use manifest::{
     Counts, ENTRIES_MAX, Layer, LayerEditor, ManifestError, Outline, Splice, StackWalk,
-    StoredEntry, Version, VersionInfo, VersionMeta, Walk, fragments, splice, stored, thin,
-    walk_outlines, walk_stack, wants_compacting,
+    StoredEntry, Surveyed, Version, VersionInfo, VersionMeta, Walk, fragments, splice, stored,
+    thin, walk_outlines, walk_stack, wants_compacting,
 };

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use goldleaf_host::Progress;
 use goldleaf_image::canonical_digest;
 use goldleaf_layer::{Digest, Kind, Layer};
-use goldleaf_store::{Damaged, LiveSet, Store};
+use goldleaf_store::{Damage, Damaged, LiveSet, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::desktop::{self, DesktopRecord};
@@ -42,6 +42,17 @@ pub struct CheckReport {
     pub desktops: BTreeSet<String>,
 }
 
+impl CheckReport {
+    /// Whether all is well: nothing is damaged, and nothing is missing.
+    pub fn is_clean(&self) -> bool {
+        self.damage.is_empty()
+            && self.images.is_empty()
+            && self.layers.is_empty()
+            && self.livepcs.is_empty()
+            && self.desktops.is_empty()
+    }
+}
+
 /// A version of an image that is not what its digest says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HurtImage {
@@ -64,10 +75,52 @@ pub struct HurtLayer {
 
 /// Reads and compares everything.
 pub fn check(home: &Home, progress: &dyn Progress) -> Result<CheckReport, PlayerError> {
-    let mut check = Check { home, progress, report: CheckReport::default() };
+    Ok(survey(home, progress)?.report)
+}
+
+/// What a check found, in full: what a repair is planned from.
+pub(crate) struct Survey {
+    pub report: CheckReport,
+    /// The store that desktops share.
+    pub public: StoreFound,
+    /// Desktops' own stores.
+    pub private: Vec<StoreFound>,
+    /// All versions of all layers.
+    pub versions: Vec<VersionOf>,
+    /// Sentences about what cannot be repaired: records.
+    pub unreadable: Vec<String>,
+}
+
+/// A store, and what of it is damaged.
+pub(crate) struct StoreFound {
+    /// The desktop whose own it is.
+    pub desktop: Option<String>,
+    pub store: Store,
+    pub damage: Vec<Damage>,
+}
+
+/// A version of a layer.
+pub(crate) struct VersionOf {
+    pub desktop: Option<String>,
+    pub layer: String,
+    pub number: u64,
+    pub digest: Digest,
+    pub is_hurt: bool,
+}
+
+/// Reads and compares everything, and keeps what was found.
+pub(crate) fn survey(home: &Home, progress: &dyn Progress) -> Result<Survey, PlayerError> {
+    let mut check = Check {
+        home,
+        progress,
+        report: CheckReport::default(),
+        private: Vec::new(),
+        versions: Vec::new(),
+        unreadable: Vec::new(),
+    };
     let images = check.images()?;
     let public = home.public()?;
-    let hurt = check.store(&public, "the shared store")?;
+    let (hurt, found) = check.store(&public, None)?;
     let layers = check.apps(&public, &hurt)?;
     let livepcs = check.livepcs(&images, &layers)?;
     for name in names(home, "desktops")? {
@@ -76,14 +129,15 @@ pub fn check(home: &Home, progress: &dyn Progress) -> Result<CheckReport, Player
             // What an interrupted creation left is no desktop.
             Err(PlayerError::Unknown { .. }) => {}
             Err(error) => {
-                check.report.damage.push(format!("desktop {name}: {error}"));
+                check.unreadable(format!("desktop {name}: {error}"));
                 check.report.desktops.insert(name);
             }
         }
     }
-    check.report.images.sort();
-    check.report.layers.sort();
-    Ok(check.report)
+    let Check { mut report, private, versions, unreadable, .. } = check;
+    report.images.sort();
+    report.layers.sort();
+    Ok(Survey { report, public: found, private, versions, unreadable })
 }
 
 /// The current version of something, and those of its versions that are damaged.
@@ -115,9 +169,18 @@ struct Check<'a> {
     home: &'a Home,
     progress: &'a dyn Progress,
     report: CheckReport,
+    private: Vec<StoreFound>,
+    versions: Vec<VersionOf>,
+    unreadable: Vec<String>,
 }
 
 impl Check<'_> {
+    /// Notes a record that cannot be read.
+    fn unreadable(&mut self, sentence: String) {
+        self.report.damage.push(sentence.clone());
+        self.unreadable.push(sentence);
+    }
+
     fn images(&mut self) -> Result<ByName, PlayerError> {
         let images = self.home.images()?;
         let mut found = ByName::new();
@@ -127,7 +190,7 @@ impl Check<'_> {
                 // What an interrupted import left is no image.
                 Err(goldleaf_image::ImageError::Unknown(_)) => continue,
                 Err(error) => {
-                    self.report.damage.push(error.to_string());
+                    self.unreadable(error.to_string());
                     continue;
                 }
             };
@@ -156,7 +219,15 @@ impl Check<'_> {
         Ok(found)
     }
 
-    fn store(&mut self, store: &Store, what: &str) -> Result<Hurt, PlayerError> {
+    fn store(
+        &mut self,
+        store: &Store,
+        desktop: Option<&str>,
+    ) -> Result<(Hurt, StoreFound), PlayerError> {
+        let what = desktop.map_or_else(
+            || "the shared store".into(),
+            |name| format!("the store of desktop {name}"),
+        );
         let progress = self.progress;
         let told = format!("reading {what}");
         let found = store.check(&mut |at| progress.at(&told, at.done.0, at.total.0))?;
@@ -165,13 +236,14 @@ impl Check<'_> {
         self.report.objects += found.objects;
         self.report.bytes += found.bytes.0;
         let mut hurt = Hurt::default();
-        for damage in found.damage {
+        for damage in &found.damage {
             if let Damaged::Blob(digest) | Damaged::Object(digest) = damage.what {
                 hurt.0.insert(digest);
             }
             self.report.damage.push(format!("{what}: {}", damage.error));
         }
-        Ok(hurt)
+        let desktop = desktop.map(str::to_owned);
+        Ok((hurt, StoreFound { desktop, store: store.clone(), damage: found.damage }))
     }
 
     fn apps(&mut self, public: &Store, hurt: &Hurt) -> Result<ByName, PlayerError> {
@@ -181,26 +253,38 @@ impl Check<'_> {
                 Ok(layer) => layer,
                 Err(PlayerError::Unknown { .. }) => continue,
                 Err(error) => {
-                    self.report.damage.push(format!("layer {name}: {error}"));
+                    self.unreadable(format!("layer {name}: {error}"));
                     continue;
                 }
             };
             let mut versions = Versions::default();
             for version in &layer.versions {
                 versions.current = version.number;
-                if is_touched(&[public], hurt, &version.digest.0) {
+                let is_hurt = is_touched(&[public], hurt, &version.digest.0);
+                if is_hurt {
                     versions.hurt.insert(version.number);
-                    self.note(None, &name, version.number.into());
                 }
+                self.note(None, &name, version.number.into(), version.digest.0, is_hurt);
             }
             found.insert(name, versions);
         }
         Ok(found)
     }
 
-    fn note(&mut self, desktop: Option<&str>, layer: &str, version: u64) {
-        let desktop = desktop.map(str::to_owned);
-        self.report.layers.push(HurtLayer { desktop, layer: layer.into(), version });
+    fn note(
+        &mut self,
+        desktop: Option<&str>,
+        layer: &str,
+        number: u64,
+        digest: Digest,
+        is_hurt: bool,
+    ) {
+        let (desktop, layer) = (desktop.map(str::to_owned), layer.to_owned());
+        if is_hurt {
+            let (desktop, layer) = (desktop.clone(), layer.clone());
+            self.report.layers.push(HurtLayer { desktop, layer, version: number });
+        }
+        self.versions.push(VersionOf { desktop, layer, number, digest, is_hurt });
     }
 
     fn livepcs(
@@ -222,7 +306,7 @@ impl Check<'_> {
                 }
                 Err(PlayerError::Unknown { .. }) => {}
                 Err(error) => {
-                    self.report.damage.push(format!("LivePC {name}: {error}"));
+                    self.unreadable(format!("LivePC {name}: {error}"));
                     self.report.livepcs.insert(name);
                 }
             }
@@ -242,13 +326,20 @@ impl Check<'_> {
         let dir = desktop::directory(self.home, name)?;
         let mut is_hurt_itself = false;
         match dir.dir("private") {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if !private_versions(record).is_empty() {
+                    self.unreadable(format!("desktop {name}: its store is not there"));
+                    is_hurt_itself = true;
+                }
+            }
             dir => {
                 let own = Store::open(dir.map_err(PlayerError::io("opening a store"))?)?;
-                let hurt = self.store(&own, &format!("the store of desktop {name}"))?;
+                let (hurt, found) = self.store(&own, Some(name))?;
+                self.private.push(found);
                 for (kind, number, digest) in private_versions(record) {
-                    if is_touched(&[&own, public], &hurt, &digest) {
-                        self.note(Some(name), kind.name(), number);
+                    let is_hurt = is_touched(&[&own, public], &hurt, &digest);
+                    self.note(Some(name), kind.name(), number, digest, is_hurt);
+                    if is_hurt {
                         let current = record.layers[&kind].current().map(|last| last.number);
                         is_hurt_itself |= current == Some(number);
                     }
@@ -289,10 +380,10 @@ fn is_touched(stores: &[&Store], hurt: &Hurt, version: &Digest) -> bool {
 }
 
 /// What a directory of the home lists, whether its records are readable or not.
-fn names(home: &Home, kind: &str) -> Result<Vec<String>, PlayerError> {
+pub(crate) fn names(home: &Home, kind: &str) -> Result<Vec<String>, PlayerError> {
     let items = home.sub(kind)?.list().map_err(PlayerError::io(format!("listing {kind}")))?;
     Ok(items.into_iter().filter(|item| item.is_dir).map(|item| item.name).collect())
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@
 //!   desktop   instances: sessions, filing      workshop       editing images, recording layers
 //!   machine   a virtual machine over a disk    control        the door to a running one
 //!   collect   what may go                      check          what is damaged
+//!   repair    what is damaged, made whole
 //! ```
 
 pub mod apps;
@@ -18,6 +19,7 @@ mod home;
 pub mod images;
 pub mod livepc;
 pub mod machine;
+pub mod repair;
 pub mod workshop;
 
 pub use error::PlayerError;

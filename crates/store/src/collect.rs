@@ -12,7 +12,7 @@ use goldleaf_block::{BlockCount, ByteLen, ByteOffset, ReadBlocks};
 
 use crate::format::Row;
 use crate::hold::{Exclusive, is_temporary};
-use crate::pack::{Pack, PackBlocks, file_name};
+use crate::pack::{Pack, PackBlocks, copy_name};
 use crate::store::{Inner, PackId, Store};
 use crate::tables::Tables;
 use crate::writer::Draft;
@@ -116,9 +116,7 @@ impl Store {
             .filter(|id| Some(*id) != written)
             .collect();
         step("store.remove", || {
-            for id in &removed {
-                remove(&self.inner, &file_name(id.0))?;
-            }
+            remove_packs(&self.inner, &removed)?;
             self.inner.dir.sync().map_err(|error| StoreError::io("collecting", &error))
         })?;
         self.refresh()?;
@@ -192,6 +190,18 @@ fn remove_left_behind(inner: &Inner) -> Result<(), StoreError> {
     let items = inner.dir.list().map_err(|error| StoreError::io("listing a store", &error))?;
     let names = items.iter().filter(|item| is_temporary(&item.name));
     names.map(|item| item.name.as_str()).try_for_each(|name| remove(inner, name))
+}
+
+/// The newest copy goes last, so that a crash uncovers no damaged one. The mark of a retired pack
+/// goes with the pack; one without a pack is in nobody's way.
+fn remove_packs(inner: &Inner, removed: &[PackId]) -> Result<(), StoreError> {
+    let listing = inner.list()?;
+    for id in removed {
+        for copy in 0..=listing.packs.get(&id.0).copied().unwrap_or(0) {
+            remove(inner, &copy_name(id.0, copy))?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(inner: &Inner, name: &str) -> Result<(), StoreError> {

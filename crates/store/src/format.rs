@@ -27,6 +27,11 @@
 //! the file's name too) authenticates every byte. Blobs fill the data area and objects the objects
 //! area, without gaps or overlap: two packs of the same content have the same size.
 //! Frame hashes lie outside the index because opening a store needs the index only.
+//!
+//! A pack may have several copies: `ID.pack` as it was filed, then `ID.1.pack`, `ID.2.pack`, …, each
+//! made by a repair because something in those before it is damaged. They are the same pack; the
+//! newest whose index can be read is the one that is used. An empty file `ID.retired` says that
+//! nothing is missed of a pack none of whose copies can be opened.
 
 use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo};
 
@@ -99,12 +104,26 @@ impl Table {
         &self.0[number * ROW_LEN..][..32]
     }
 
+    /// The row of a digest.
+    pub(crate) fn find(&self, digest: &Digest) -> Option<Row> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.digest_bytes(middle).cmp(&digest.0) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(self.row(middle)),
+            }
+        }
+        None
+    }
+
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         (0..self.len()).map(|number| self.row(number))
     }
 
     /// Numbers of the rows in the order of their places.
-    fn by_place(&self) -> Box<[u32]> {
+    pub(crate) fn by_place(&self) -> Box<[u32]> {
         let place = |number: u32| {
             let row = self.row(number as usize);
             (row.at, row.len, number)
@@ -150,6 +169,18 @@ impl Index {
             .partition_point(|&number| self.blobs.row(number as usize).at <= block.0);
         let row = self.blobs.row(*self.blobs_by_place.get(behind.checked_sub(1)?)? as usize);
         (block.0 - row.at < row.len).then_some(row)
+    }
+
+    /// The lengths that an index within so many bytes can have, ascending.
+    pub(crate) fn encoded_lens(limit: usize) -> impl Iterator<Item = usize> {
+        (INDEX_HEAD_LEN..=limit).step_by(ROW_LEN)
+    }
+
+    /// Whether bytes that may be an index are as long as they would say then.
+    pub(crate) fn says_len(bytes: &[u8]) -> bool {
+        let rows = bytes.len().saturating_sub(INDEX_HEAD_LEN) / ROW_LEN;
+        bytes.len() >= INDEX_HEAD_LEN
+            && u64_at(bytes, 16).checked_add(u64_at(bytes, 24)) == Some(rows as u64)
     }
 
     /// Checks an index against its file's length, and takes it apart.

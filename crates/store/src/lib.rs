@@ -10,6 +10,7 @@
 //!   writer   filing: new content into one new pack        format   the pack's layout
 //!   pack     one pack, verified where it is read          hold     who may do what at once
 //!   check    reads everything, writes nothing             collect  plan, then apply
+//!   mend     whole copies of what is damaged, from other stores; adds only
 //! ```
 //!
 //! What always holds: a pack is there whole or not at all; nothing that is read was not compared
@@ -24,6 +25,7 @@ mod error;
 mod format;
 mod frames;
 mod hold;
+mod mend;
 mod pack;
 mod store;
 mod tables;
@@ -34,5 +36,6 @@ pub use collect::{CollectPlan, Collected, LiveSet, Rewrite, RewriteReason};
 pub use digest::Digest;
 pub use error::StoreError;
 pub use hold::{Exclusive, Hold};
+pub use mend::PackMend;
 pub use store::{BlobPart, Location, PackId, PackInfo, PackNo, Store};
 pub use writer::{Filed, PackWriter};

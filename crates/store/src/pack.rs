@@ -1,10 +1,11 @@
 //! One pack, opened: its index in memory, its content verified at first use.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use goldleaf_block::{BlockError, ByteLen, ByteOffset, RangeKind, ReadBlocks};
+use goldleaf_block::{BLOCK_SIZE, BlockError, BlockNo, ByteLen, ByteOffset, RangeKind, ReadBlocks};
 use goldleaf_host::{Dir, File};
 
 use crate::format::{FRAME_LEN, Index, Row, TRAILER_LEN, Trailer};
@@ -14,29 +15,67 @@ use crate::{Digest, StoreError};
 /// read.
 pub(crate) struct Pack {
     pub id: Digest,
+    /// Which copy of it this is.
+    pub copy: u32,
+    /// The newest copy that there was when it was opened.
+    pub newest: u32,
     pub index: Index,
     pub file: Arc<dyn File>,
     pub file_len: u64,
     frames: OnceLock<Box<[u8]>>,
     /// One bit a frame of the data area: seen to be right by this process.
     verified: Box<[AtomicU64]>,
+    /// First blocks of blobs that were seen to be right as a whole, because a frame was not.
+    whole: Mutex<HashSet<u64>>,
 }
 
 /// Name of a pack's file.
 pub(crate) fn file_name(id: Digest) -> String {
-    format!("{id}.pack")
+    copy_name(id, 0)
 }
 
-/// The id in a pack's file name; `None` for other files.
-pub(crate) fn id_of(name: &str) -> Option<Digest> {
-    name.strip_suffix(".pack").and_then(Digest::parse)
+/// Name of the file of a copy of a pack. The first is the one that was filed; each later one was
+/// made by a repair, because something in those before it is damaged.
+pub(crate) fn copy_name(id: Digest, copy: u32) -> String {
+    match copy {
+        0 => format!("{id}.pack"),
+        copy => format!("{id}.{copy}.pack"),
+    }
+}
+
+/// The id in the name of a pack's file, and which copy that is; `None` for other files.
+pub(crate) fn id_of(name: &str) -> Option<(Digest, u32)> {
+    let stem = name.strip_suffix(".pack")?;
+    let Some((id, number)) = stem.split_once('.') else { return Some((Digest::parse(stem)?, 0)) };
+    let found = (Digest::parse(id)?, number.parse().ok()?);
+    (copy_name(found.0, found.1) == name).then_some(found)
+}
+
+/// Name of the mark that nothing is missed of a pack that cannot be opened.
+pub(crate) fn retired_name(id: Digest) -> String {
+    format!("{id}.retired")
+}
+
+/// The id in the name of such a mark.
+pub(crate) fn retired_id_of(name: &str) -> Option<Digest> {
+    name.strip_suffix(".retired").and_then(Digest::parse)
 }
 
 impl Pack {
-    /// Opens the pack of that id and reads its index.
-    pub(crate) fn open(dir: &dyn Dir, id: Digest) -> Result<Self, StoreError> {
+    /// Opens a pack: the newest of its copies, `newest`, or else the one before whose index can be
+    /// read. The error is that of the newest.
+    pub(crate) fn open(dir: &dyn Dir, id: Digest, newest: u32) -> Result<Self, StoreError> {
+        let first = match Self::open_copy(dir, id, newest) {
+            Err(error @ StoreError::Corrupt { .. }) => error,
+            other => return other,
+        };
+        let older = (0..newest).rev().find_map(|copy| Self::open_copy(dir, id, copy).ok());
+        older.map(|pack| Self { newest, ..pack }).ok_or(first)
+    }
+
+    fn open_copy(dir: &dyn Dir, id: Digest, copy: u32) -> Result<Self, StoreError> {
         let io = |error: io::Error| StoreError::io(format!("pack {id}"), &error);
-        let file = dir.open(&file_name(id)).map_err(|error| match error.kind() {
+        let file = dir.open(&copy_name(id, copy)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::Missing { what: "pack", digest: id },
             _ => io(error),
         })?;
@@ -44,7 +83,8 @@ impl Pack {
         let index = read_index(file.as_ref(), file_len, id).map_err(|error| in_pack(id, error))?;
         let words = index.data_frames().div_ceil(64) as usize;
         let verified = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { id, index, file, file_len, frames: OnceLock::new(), verified })
+        let (frames, whole) = (OnceLock::new(), Mutex::default());
+        Ok(Self { id, copy, newest: copy, index, file, file_len, frames, verified, whole })
     }
 
     /// The hashes of all frames, read and checked at first use.
@@ -90,6 +130,21 @@ impl Pack {
         }
         self.verified[(frame / 64) as usize].fetch_or(1 << (frame % 64), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether a blob is right, hashed once in this process.
+    fn is_whole(&self, blob: Row) -> bool {
+        let known = || self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&blob.at) {
+            return true;
+        }
+        let (start, len) = (blob.at * BLOCK_SIZE, blob.len * BLOCK_SIZE);
+        let found = hash_range(self.file.as_ref(), start, len);
+        let is_whole = found.is_ok_and(|found| found == blob.digest);
+        if is_whole {
+            known().insert(blob.at);
+        }
+        is_whole
     }
 
     fn read_file(&self, buf: &mut [u8], at: u64) -> Result<(), BlockError> {
@@ -180,6 +235,23 @@ impl PackBlocks {
         Ok(())
     }
 
+    /// The same in a frame that is not right, or whose hash is not: what of it belongs to whole
+    /// blobs can be read.
+    fn read_by_blob(&self, at: u64, buf: &mut [u8]) -> Result<bool, BlockError> {
+        let (mut next, end) = (at, at + buf.len() as u64);
+        while next < end {
+            let Some(row) = self.0.index.blob_at(BlockNo(next / BLOCK_SIZE)) else {
+                return Ok(false);
+            };
+            if !self.0.is_whole(row) {
+                return Ok(false);
+            }
+            next = (row.at + row.len) * BLOCK_SIZE;
+        }
+        self.0.read_file(buf, at)?;
+        Ok(true)
+    }
+
     /// Bytes from `at` on, at most `limit`, that lie in verified frames.
     fn verified_run(&self, at: u64, limit: u64) -> u64 {
         let mut end = at;
@@ -207,7 +279,12 @@ impl ReadBlocks for PackBlocks {
                 done += run as usize;
             } else {
                 let part = (FRAME_LEN - here % FRAME_LEN).min(rest) as usize;
-                self.read_verifying(here / FRAME_LEN, here, &mut buf[done..done + part])?;
+                let piece = &mut buf[done..done + part];
+                if let Err(error) = self.read_verifying(here / FRAME_LEN, here, piece)
+                    && !self.read_by_blob(here, piece)?
+                {
+                    return Err(error);
+                }
                 done += part;
             }
         }
@@ -219,6 +296,21 @@ impl ReadBlocks for PackBlocks {
         let rest = self.len().0 - at.0;
         Ok((ByteLen(limit.0.clamp(1, rest)), RangeKind::Data))
     }
+}
+
+/// The hash of a range of a file, read in pieces.
+pub(crate) fn hash_range(file: &dyn File, at: u64, len: u64) -> Result<Digest, StoreError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buf = vec![0; len.min(1 << 20) as usize];
+    let mut done = 0;
+    while done < len {
+        let part = (len - done).min(buf.len() as u64) as usize;
+        file.read_exact_at(&mut buf[..part], at + done)
+            .map_err(|error| StoreError::io("reading a pack", &error))?;
+        hasher.update(&buf[..part]);
+        done += part as u64;
+    }
+    Ok(Digest(*hasher.finalize().as_bytes()))
 }
 
 fn check_range(at: ByteOffset, len: u64, size: ByteLen) -> Result<(), BlockError> {

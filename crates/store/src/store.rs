@@ -1,6 +1,6 @@
 //! The store: one directory of packs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use goldleaf_block::{BlockCount, BlockNo, ByteLen, ReadBlocks};
@@ -8,7 +8,7 @@ use goldleaf_host::{Dir, File};
 
 use crate::format::Row;
 use crate::hold::{Exclusive, Hold};
-use crate::pack::{Pack, PackBlocks, id_of};
+use crate::pack::{Pack, PackBlocks, id_of, retired_id_of};
 use crate::tables::Tables;
 use crate::writer::PackWriter;
 use crate::{Digest, StoreError};
@@ -64,6 +64,8 @@ pub struct PackInfo {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
+    /// Where objects are looked for that this store does not have whole.
+    others: Arc<[Store]>,
 }
 
 /// How often a listing is taken anew when a pack goes away between listing and opening.
@@ -73,6 +75,15 @@ pub(crate) struct Inner {
     pub dir: Arc<dyn Dir>,
     tables: RwLock<Arc<Tables>>,
     refreshing: Mutex<()>,
+}
+
+/// What a look at the directory finds.
+#[derive(Default)]
+pub(crate) struct Listing {
+    /// Packs, and the newest copy of each.
+    pub packs: BTreeMap<Digest, u32>,
+    /// Packs of which nothing is missed when they cannot be opened.
+    pub retired: BTreeSet<Digest>,
 }
 
 impl Inner {
@@ -85,14 +96,14 @@ impl Inner {
         let _one = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..LISTINGS_MAX {
             let old = self.tables();
-            let ids = self.list()?;
+            let listing = self.list()?;
             // A damaged pack is tried again each time: filing the same content heals it.
-            let same =
-                ids.len() == old.live.len() && ids.iter().all(|id| old.live.contains_key(id));
+            let same = listing.packs.len() == old.live.len()
+                && listing.packs.iter().all(|(id, newest)| old.has(id, *newest).is_some());
             if same {
                 return Ok(false);
             }
-            if let Some(tables) = self.load(&old, &ids)? {
+            if let Some(tables) = self.load(&old, &listing)? {
                 let mut place = self.tables.write().unwrap_or_else(PoisonError::into_inner);
                 *place = Arc::new(tables);
                 return Ok(true);
@@ -101,25 +112,35 @@ impl Inner {
         Err(StoreError::Busy("its packs change faster than they can be listed"))
     }
 
-    fn list(&self) -> Result<Vec<Digest>, StoreError> {
+    pub(crate) fn list(&self) -> Result<Listing, StoreError> {
         let items = self.dir.list().map_err(|error| StoreError::io("listing a store", &error))?;
-        Ok(items.iter().filter(|item| !item.is_dir).filter_map(|item| id_of(&item.name)).collect())
+        let mut listing = Listing::default();
+        for item in items.iter().filter(|item| !item.is_dir) {
+            if let Some((id, copy)) = id_of(&item.name) {
+                let newest = listing.packs.entry(id).or_insert(copy);
+                *newest = copy.max(*newest);
+            }
+            listing.retired.extend(retired_id_of(&item.name));
+        }
+        Ok(listing)
     }
 
     /// Opens what is new. `None` when a pack went away in the meantime.
-    fn load(&self, old: &Tables, ids: &[Digest]) -> Result<Option<Tables>, StoreError> {
+    fn load(&self, old: &Tables, listing: &Listing) -> Result<Option<Tables>, StoreError> {
         let mut packs = old.packs.clone();
         let (mut live, mut damaged) = (BTreeMap::new(), BTreeMap::new());
-        for &id in ids {
-            if let Some(no) = old.live.get(&id) {
-                live.insert(id, *no);
+        for (&id, &newest) in &listing.packs {
+            if let Some(no) = old.has(&id, newest) {
+                live.insert(id, no);
                 continue;
             }
-            match Pack::open(self.dir.as_ref(), id) {
+            match Pack::open(self.dir.as_ref(), id, newest) {
                 Ok(pack) => {
                     live.insert(id, packs.len() as u32);
                     packs.push(Arc::new(pack));
                 }
+                // All that was missed of it is in other packs.
+                Err(StoreError::Corrupt { .. }) if listing.retired.contains(&id) => {}
                 Err(error @ StoreError::Corrupt { .. }) => {
                     damaged.insert(id, error);
                 }
@@ -138,7 +159,13 @@ impl Store {
         let (tables, refreshing) = (RwLock::default(), Mutex::default());
         let inner = Inner { dir, tables, refreshing };
         inner.refresh()?;
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), others: Arc::default() })
+    }
+
+    /// The same store, where an object that it does not have whole is read from the others: what
+    /// can be read of a layer before its store is repaired.
+    pub fn with_others(&self, others: &[Store]) -> Self {
+        Self { inner: self.inner.clone(), others: others.into() }
     }
 
     /// Takes notice of packs that another process added or removed; says whether there were any.
@@ -197,6 +224,14 @@ impl Store {
 
     /// Reads an object; what is returned has that digest.
     pub fn object(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let own = self.own_object(digest);
+        own.or_else(|error| {
+            let mut others = self.others.iter();
+            others.find_map(|other| other.own_object(digest).ok()).ok_or(error)
+        })
+    }
+
+    fn own_object(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let tables = self.inner.tables();
         let missing = || StoreError::Missing { what: "object", digest: *digest };
         let (no, row) = tables.object(digest).ok_or_else(missing)?;
@@ -217,6 +252,13 @@ impl Store {
     /// The number of a pack that is there.
     pub fn pack_no(&self, id: PackId) -> Option<PackNo> {
         self.inner.tables().live.get(&id.0).map(|no| PackNo(*no))
+    }
+
+    /// The name of a pack that is there, by any number that it ever had: a repair gives it another.
+    pub fn pack_id(&self, pack: PackNo) -> Option<PackId> {
+        let tables = self.inner.tables();
+        let id = tables.packs.get(pack.0 as usize)?.id;
+        tables.live.contains_key(&id).then_some(PackId(id))
     }
 
     /// The packs that are there, by id.

@@ -34,6 +34,12 @@ impl Tables {
         Self { packs, live, damaged, blobs, objects }
     }
 
+    /// The number of a pack, if that was opened when `newest` was the newest of its copies.
+    pub(crate) fn has(&self, id: &Digest, newest: u32) -> Option<u32> {
+        let no = *self.live.get(id)?;
+        (self.packs.get(no as usize)?.newest == newest).then_some(no)
+    }
+
     /// The same without some packs: what a collection files its survivors against.
     pub(crate) fn without(&self, gone: &dyn Fn(Digest) -> bool) -> Self {
         let live = self.live.iter().filter(|(id, _)| !gone(**id)).map(|(id, no)| (*id, *no));

@@ -140,7 +140,7 @@ pub(crate) struct Draft {
 impl Draft {
     pub(crate) fn new(dir: Arc<dyn Dir>, temporary: String, known: Arc<Tables>) -> Self {
         Self {
-            temporary: Temporary { dir: dir.clone(), name: temporary, file: None },
+            temporary: Temporary::new(dir.clone(), temporary),
             dir,
             known,
             at: 0,
@@ -294,14 +294,18 @@ fn sorted(rows: &HashMap<Digest, Row>) -> Vec<Row> {
 }
 
 /// The file that a pack is written to. It goes when it is dropped before it was named.
-struct Temporary {
+pub(crate) struct Temporary {
     dir: Arc<dyn Dir>,
     name: String,
     file: Option<Arc<dyn File>>,
 }
 
 impl Temporary {
-    fn write(&mut self, bytes: &[u8], at: u64) -> Result<(), StoreError> {
+    pub(crate) fn new(dir: Arc<dyn Dir>, name: String) -> Self {
+        Self { dir, name, file: None }
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8], at: u64) -> Result<(), StoreError> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -324,11 +328,21 @@ impl Temporary {
     }
 
     fn commit(&mut self, len: u64, name: &str) -> Result<(), StoreError> {
+        self.settle(len)?;
+        self.name_it(name)
+    }
+
+    /// Makes all that was written durable.
+    pub(crate) fn settle(&self, len: u64) -> Result<(), StoreError> {
         let io = |error| StoreError::io("completing a pack", &error);
-        if let Some(file) = &self.file {
-            file.set_len(len).map_err(io)?;
-            file.sync_data().map_err(io)?;
-        }
+        let Some(file) = &self.file else { return Ok(()) };
+        file.set_len(len).map_err(io)?;
+        file.sync_data().map_err(io)
+    }
+
+    /// Gives what was settled its name. The directory is still to be synced.
+    pub(crate) fn name_it(&mut self, name: &str) -> Result<(), StoreError> {
+        let io = |error| StoreError::io("completing a pack", &error);
         self.dir.rename(&self.name, name).map_err(io)?;
         self.file = None;
         Ok(())

@@ -20,16 +20,18 @@ pub fn run(app: &App, _args: &Args) -> Result<(), Failure> {
     let console = app.console();
     let report = check::check(&home, &console)?;
     app.answer(&report, || text(&report))?;
-    match report.damage.len() as u64 {
-        0 => Ok(()),
-        count => {
-            let places = counted(count, "place is", "places are");
-            Err(Failure::internal(format!("{places} damaged")).hint(
-                "roll the layers back that are named, or import the images again; \
-                 bring what a layer of applications had once more",
-            ))
-        }
+    if report.is_clean() {
+        return Ok(());
     }
+    let what = match report.damage.len() as u64 {
+        // Nothing reads wrong, but a file is not there.
+        0 => "content is missing".into(),
+        count => format!("{} damaged", counted(count, "place is", "places are")),
+    };
+    Err(Failure::internal(what).hint(
+        "`goldleaf repair --from DIR` heals it from an older copy of the home; \
+         or roll the layers back that are named, or import the images again",
+    ))
 }
 
 fn text(report: &CheckReport) -> String {

@@ -1,6 +1,7 @@
 //! One file a command. Each parses its arguments, calls a library, and prints.
 
 pub mod apps;
+mod asking;
 pub mod changes;
 pub mod check;
 pub mod completions;
@@ -15,6 +16,7 @@ pub mod list;
 pub mod livepc;
 pub mod man;
 pub mod rejuvenate;
+pub mod repair;
 pub mod reset;
 pub mod rollback;
 pub mod rules;

@@ -50,6 +50,7 @@ pub use editor::{LayerEditor, VersionMeta};
 pub use error::ManifestError;
 pub use history::{VersionInfo, thin};
 pub use layer::Layer;
+pub use live::Surveyed;
 pub use outline::{Outline, StoredEntry, stored};
 pub use stack::{StackWalk, walk_outlines, walk_stack};
 pub use version::{Counts, ENTRIES_MAX, Version};

@@ -46,6 +46,11 @@ pub struct Version {
 }
 
 impl Version {
+    /// The objects that it names beside its directories: merge records, the table of packages.
+    pub fn side_objects(&self) -> Vec<Digest> {
+        self.records.iter().copied().chain(self.packages).collect()
+    }
+
     pub(super) fn empty(kind: Kind) -> Self {
         Self {
             kind,

@@ -21,12 +21,12 @@ use crate::desktop::Hex;
 use crate::livepc::NewLivePc;
 
 /// Two images, two layers of applications, three LivePCs, a desktop of each.
-struct Ground {
-    scratch: TempDir,
-    home: Home,
+pub(crate) struct Ground {
+    pub scratch: TempDir,
+    pub home: Home,
 }
 
-fn file(blob: Digest) -> Entry {
+pub(crate) fn file(blob: Digest) -> Entry {
     let time = Timestamp { secs: 1, nanos: 0 };
     let (user, group) = (Owner::Name("root".into()), Owner::Name("root".into()));
     let attrs =
@@ -85,7 +85,7 @@ fn image(home: &Home, name: &str, fill: u8) {
 }
 
 impl Ground {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let scratch = tempfile::tempdir().expect("scratch");
         let launcher = Launcher::new(PathBuf::from("/nowhere"), Vec::new());
         let home = Home::open(scratch.path(), launcher).expect("home");
@@ -120,16 +120,16 @@ impl Ground {
         Self { scratch, home }
     }
 
-    fn check(&self) -> CheckReport {
+    pub fn check(&self) -> CheckReport {
         check(&self.home, &Silent).expect("check")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
     /// The packs of a store, each with the place of a byte of content of `fill` if it has any.
-    fn pack_with(&self, store: &str, fill: u8) -> PathBuf {
+    pub fn pack_with(&self, store: &str, fill: u8) -> PathBuf {
         let packs =
             fs::read_dir(self.path(store)).expect("store").map(|e| e.expect("entry").path());
         packs

@@ -37,6 +37,7 @@ pub use session::{
     hardware, probe, run_directory, start, stop,
 };
 pub use stack::{Handing, Source, Stack, StackVersions, StoreName, volumes};
+pub(crate) use upkeep::at_rest;
 pub use upkeep::{
     AppsPackage, HistoryLine, Rejuvenated, ResetItem, Status, apps, history, rejuvenate,
     remove_package, reset, rollback, status,

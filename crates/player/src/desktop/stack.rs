@@ -253,8 +253,6 @@ pub fn open_pack(stack: &Stack, store: StoreName, pack: PackNo) -> Result<PackSo
 
 /// A pack's lasting name.
 pub fn pack_id(stack: &Stack, store: StoreName, pack: PackNo) -> Result<PackId, PlayerError> {
-    let found = stack.store(store).packs().into_iter().find(|info| info.no == pack);
-    found
-        .map(|info| info.id)
-        .ok_or_else(|| PlayerError::corrupt("a store", "a pack that went away"))
+    let found = stack.store(store).pack_id(pack);
+    found.ok_or_else(|| PlayerError::corrupt("a store", "a pack that went away"))
 }

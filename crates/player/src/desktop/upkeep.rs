@@ -38,7 +38,7 @@ pub fn push_version(
 }
 
 /// Refuses to touch layers under a session that is not filed yet.
-fn at_rest(desktop: &Desktop) -> Result<(), PlayerError> {
+pub fn at_rest(desktop: &Desktop) -> Result<(), PlayerError> {
     match &desktop.record.session {
         None => Ok(()),
         Some(SessionRecord { number, .. }) => Err(PlayerError::Refused(format!(

@@ -9,13 +9,14 @@ use goldleaf_host::{Progress, Silent};
 use goldleaf_image::{ImageError, ImportOptions, import};
 use goldleaf_player::desktop::{self, Event, Listener, StartOptions};
 use goldleaf_player::livepc::{self, NewLivePc};
-use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, workshop};
+use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, repair, workshop};
 use goldleaf_vm::Accel;
 use goldleaf_worker::Launcher;
 
-use super::ground::DESKTOP;
+use super::ground::{DESKTOP, text};
 use super::guest::{Act, EDIT, Guest, RECORDING, WORKS, Work};
 use crate::Result;
+use crate::replay::tools;
 
 const IMAGE: &str = "golden";
 const LIVEPC: &str = "office";
@@ -34,6 +35,7 @@ pub const CHAPTERS: &[Chapter] = &[
     ("trouble", "", trouble),
     ("edit", "", edit),
     ("record", "", record),
+    ("repair", "", repair_damage),
     ("upkeep", "", upkeep),
     ("machine", "machine.", machine),
     ("collect", "", collect_garbage),
@@ -162,6 +164,40 @@ fn record(stage: &Stage) -> Result<()> {
         workshop::record_layer(&home, RECORDED, IMAGE, &headless(), &Quiet)?;
     }
     Ok(())
+}
+
+/// A file of the user's and a file of the image's go bad: what nobody has is salvaged first, and
+/// healed when a copy of the home turns up.
+fn repair_damage(stage: &Stage) -> Result<()> {
+    let home = &stage.home;
+    let path = home.dir.path().ok_or("a home without a path")?;
+    let (backup, hurt) = (stage.memory.join("backup"), stage.memory.join("hurt"));
+    if !hurt.exists() {
+        tools::succeed("cp", &["-a", text(path)?, text(&backup)?])?;
+        damage(&path.join("desktops").join(DESKTOP).join("private"), "/home/ada/three")?;
+        damage(&path.join("images").join(IMAGE), "/usr/share/golden-two")?;
+        fs::write(&hurt, "")?;
+    }
+    let salvage = repair::plan(home, &[], true, &Silent)?;
+    repair::apply(home, &[], &salvage, &Silent)?;
+    let sources = [repair::source(&backup)?];
+    let plan = repair::plan(home, &sources, false, &Silent)?;
+    Ok(repair::apply(home, &sources, &plan, &Silent)?)
+}
+
+/// Spoils a byte of a file's content, which says the file's name over and over, wherever it is.
+fn damage(dir: &Path, name: &str) -> Result<()> {
+    let pattern = name.repeat(2);
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let mut bytes = if path.is_file() { fs::read(&path)? } else { continue };
+        let found = bytes.windows(pattern.len()).position(|part| part == pattern.as_bytes());
+        if let Some(at) = found {
+            bytes[at] ^= 1;
+            return Ok(fs::write(path, bytes)?);
+        }
+    }
+    Err(format!("no file in {} has the content of {name}", dir.display()).into())
 }
 
 fn upkeep(stage: &Stage) -> Result<()> {

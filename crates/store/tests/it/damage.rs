@@ -68,7 +68,9 @@ fn a_flipped_bit_is_found_wherever_it_is() {
         flipped[place] ^= 1 << (place % 8);
         fs::write(&path, &flipped).unwrap();
         assert!(sample.check_finds_damage(), "check missed byte {place}");
-        assert!(sample.reads_find_damage(), "reading missed byte {place}");
+        // Content that is right is read whatever became of the hashes of its frames.
+        let is_frame_hash = (whole.len() - 648..whole.len() - 456).contains(&place);
+        assert_eq!(sample.reads_find_damage(), !is_frame_hash, "reading byte {place}");
     }
 }
 

@@ -4,6 +4,7 @@
 mod crash;
 mod damage;
 mod filing;
+mod mend;
 mod model;
 mod sim;
 mod speed;

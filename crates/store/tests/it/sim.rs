@@ -97,8 +97,13 @@ impl SimDir {
 
     /// The same storage without faults, for another process.
     pub fn healthy(&self) -> Arc<Self> {
+        self.with(Fault::None)
+    }
+
+    /// The same storage with that fault.
+    pub fn with(&self, fault: Fault) -> Arc<Self> {
         let (state, prefix) = (self.state.clone(), self.prefix.clone());
-        Arc::new(Self { state, fault: Fault::None, prefix })
+        Arc::new(Self { state, fault, prefix })
     }
 
     fn change<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {

@@ -1,10 +1,9 @@
 //! `goldleaf desktop delete`
 
-use std::io::{IsTerminal, Write};
-
 use goldleaf_player::desktop::{self, DesktopRecord};
 
 use crate::cli::App;
+use crate::commands::asking;
 use crate::failure::Failure;
 use crate::output::size;
 
@@ -50,21 +49,9 @@ fn held(record: &DesktopRecord) -> u64 {
 }
 
 fn confirm(name: &str, held: u64) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::user(format!("desktop `{name}` is not deleted without being asked"))
-            .hint("say `--yes` where nobody can be asked"));
-    }
-    eprint!(
-        "Delete desktop `{name}` with {} of its user's? There is no way back. [y/N] ",
-        size(held)
-    );
-    let mut answer = String::new();
-    std::io::stderr()
-        .flush()
-        .and_then(|()| std::io::stdin().read_line(&mut answer))
-        .map_err(|error| Failure::io("asking", &error))?;
-    match answer.trim().to_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::user(format!("desktop `{name}` was not deleted"))),
-    }
+    let held = size(held);
+    asking::confirm(
+        &format!("Delete desktop `{name}` with {held} of its user's? There is no way back."),
+        &format!("desktop `{name}` is not deleted"),
+    )
 }
