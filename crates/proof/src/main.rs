@@ -16,6 +16,7 @@ mod dice;
 mod fuzz;
 mod guests;
 mod hostile;
+mod interleave;
 mod nbd;
 mod replay;
 mod sandbox;
@@ -36,6 +37,7 @@ const GROUPS: &[Group] = &[
     ("cuts", storage::cuts),
     ("errors", storage::errors),
     ("rest", storage::rest),
+    ("interleave", interleave::run),
     ("bugs", storage::bugs),
     ("sandbox", sandbox::run),
     ("hostile", hostile::run),

@@ -1,0 +1,219 @@
+//! What the threads do to the disk, and what they saw.
+
+use std::sync::{Mutex, PoisonError};
+
+use goldleaf_block::{
+    BlockError, ByteLen, ByteOffset, ReadBlocks, SessionDevice, Snapshot, SourceIndex, Target,
+    WriteBlocks,
+};
+use goldleaf_host::sync::{AtomicU64, Ordering};
+
+use crate::dice::Dice;
+use crate::storage::oracle::BLOCK;
+use crate::storage::workload::Base;
+
+/// Cells of a block: halves, so that writes meet within one too.
+pub const PER_BLOCK: usize = 2;
+/// Bytes of a cell.
+pub const CELL: usize = BLOCK / PER_BLOCK;
+/// Cells of the disk.
+pub const CELLS: usize = 6 * PER_BLOCK;
+/// Bytes of the disk.
+pub const LEN: usize = CELLS * CELL;
+
+/// What each cell is filled with.
+pub type Cells = [u8; CELLS];
+
+/// One thing that a thread does. Places and lengths are in cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Fills cells with a number that nothing else has.
+    Write(usize, usize, u8),
+    /// Makes cells read as zeroes.
+    Zero(usize, usize),
+    /// Trims: the whole blocks among the cells.
+    Trim(usize, usize),
+    /// Reads.
+    Read(usize, usize),
+    /// Flushes.
+    Flush,
+    /// Takes a snapshot, in place of the one that the thread had.
+    Snapshot,
+    /// Reads the snapshot, and lets go of it.
+    Look,
+    /// Asks what the log occupies.
+    Usage,
+}
+
+impl Act {
+    /// A random one; `fill` is for a write.
+    pub fn random(dice: &mut Dice, fill: u8) -> Self {
+        let unit = if dice.one_in(4) { 1 } else { PER_BLOCK };
+        let at = dice.index(CELLS / unit) * unit;
+        let cells = ((1 + dice.index(3)) * unit).min(CELLS - at);
+        match dice.below(20) {
+            0..=5 => Self::Write(at, cells, fill),
+            6 => Self::Zero(at, cells),
+            7..=9 => Self::Trim(at, cells),
+            10..=14 => Self::Flush,
+            15 | 16 => Self::Read(at, cells),
+            17 => Self::Snapshot,
+            18 => Self::Look,
+            _ => Self::Usage,
+        }
+    }
+
+    /// What it makes of a disk.
+    pub fn effect(&self, mut cells: Cells) -> Cells {
+        match *self {
+            Self::Write(at, len, fill) => cells[at..at + len].fill(fill),
+            Self::Zero(at, len) => cells[at..at + len].fill(0),
+            Self::Trim(at, len) => {
+                let (first, end) = (at.next_multiple_of(PER_BLOCK), (at + len) / PER_BLOCK);
+                let end = (end * PER_BLOCK).max(first);
+                cells[first..end].fill(0);
+            }
+            _ => {}
+        }
+        cells
+    }
+
+    /// Whether it changes anything.
+    pub fn is_change(&self) -> bool {
+        matches!(self, Self::Write(..) | Self::Zero(..) | Self::Trim(..))
+    }
+}
+
+/// Something that was done.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// What.
+    pub act: Act,
+    /// When it began, in steps of a clock that all threads share.
+    pub begin: u64,
+    /// When it returned; `None` when it failed, and may have been done in part or later.
+    pub end: Option<u64>,
+    /// Cells, and what was read there.
+    pub seen: Vec<(usize, u8)>,
+}
+
+/// A disk that threads work on.
+pub struct Stage {
+    /// The disk.
+    pub device: SessionDevice,
+    clock: AtomicU64,
+    done: Mutex<Vec<Done>>,
+}
+
+/// A snapshot that a thread holds, and when it was taken.
+struct Held {
+    snapshot: Snapshot,
+    begin: u64,
+    end: u64,
+}
+
+impl Stage {
+    /// Nothing was done yet.
+    pub fn new(device: SessionDevice) -> Self {
+        Self { device, clock: AtomicU64::new(0), done: Mutex::default() }
+    }
+
+    /// Does one thing after the other. The first that fails is the last.
+    pub fn play(&self, acts: &[Act]) -> Result<(), String> {
+        let mut held = None;
+        acts.iter()
+            .chain(&[Act::Look])
+            .try_for_each(|act| self.act(*act, &mut held).map_err(|e| format!("{act:?}: {e}")))
+    }
+
+    /// All that was done, and the disk.
+    pub fn end(self) -> (SessionDevice, Vec<Done>) {
+        (self.device, self.done.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::AcqRel)
+    }
+
+    fn act(&self, act: Act, held: &mut Option<Held>) -> Result<(), String> {
+        let begin = self.tick();
+        let outcome = self.carry_out(act, begin, held);
+        let end = self.tick();
+        let (end, seen, (begin, failed)) = match outcome {
+            Ok(Seen::Nothing) => (Some(end), Vec::new(), (begin, None)),
+            Ok(Seen::Now(seen)) => (Some(end), seen, (begin, None)),
+            Ok(Seen::Then(seen, begin, end)) => (Some(end), seen, (begin, None)),
+            Err(error) => (None, Vec::new(), (begin, Some(error))),
+        };
+        let done = Done { act, begin, end, seen };
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn carry_out(&self, act: Act, begin: u64, held: &mut Option<Held>) -> Result<Seen, String> {
+        let place = |cell: usize| ByteOffset((cell * CELL) as u64);
+        let len = |cells: usize| ByteLen((cells * CELL) as u64);
+        let io = |error: BlockError| error.to_string();
+        let device = &self.device;
+        match act {
+            Act::Write(at, n, fill) => device.write_at(place(at), &vec![fill; n * CELL]),
+            Act::Zero(at, n) => device.write_zeroes(place(at), len(n)),
+            Act::Trim(at, n) => device.discard(place(at), len(n)),
+            Act::Flush => device.flush(),
+            Act::Usage => device.usage().map(drop),
+            Act::Snapshot => {
+                let snapshot = device.snapshot(SourceIndex(0)).map_err(io)?;
+                *held = Some(Held { snapshot, begin, end: self.tick() });
+                Ok(())
+            }
+            Act::Read(at, n) => {
+                let mut bytes = vec![0xEE; n * CELL];
+                device.read_at(place(at), &mut bytes).map_err(io)?;
+                return Ok(Seen::Now(cells_of(at, &bytes)?));
+            }
+            Act::Look => return held.take().map_or(Ok(Seen::Nothing), |held| self.look(&held)),
+        }
+        .map_err(io)?;
+        Ok(Seen::Nothing)
+    }
+
+    /// A snapshot is what the disk was when it was taken, whenever it is looked at.
+    fn look(&self, held: &Held) -> Result<Seen, String> {
+        let mut bytes = Base(LEN).content();
+        let data = self.device.data_file();
+        for extent in &held.snapshot.extents {
+            let range =
+                extent.range.start.offset().0 as usize..extent.range.end().offset().0 as usize;
+            match extent.target {
+                Target::Source { at, .. } => {
+                    data.read_exact_at(&mut bytes[range], at.offset().0)
+                        .map_err(|error| format!("reading a snapshot: {error}"))?
+                }
+                Target::Zero => bytes[range].fill(0),
+            }
+        }
+        Ok(Seen::Then(cells_of(0, &bytes)?, held.begin, held.end))
+    }
+}
+
+enum Seen {
+    Nothing,
+    Now(Vec<(usize, u8)>),
+    /// What was there between these moments.
+    Then(Vec<(usize, u8)>, u64, u64),
+}
+
+/// What cells are filled with, from the cell `at` on.
+pub fn cells_of(at: usize, bytes: &[u8]) -> Result<Vec<(usize, u8)>, String> {
+    let one = |(cell, bytes): (usize, &[u8])| match bytes.iter().all(|byte| *byte == bytes[0]) {
+        true => Ok((cell, bytes[0])),
+        false => Err(format!("cell {cell} is torn")),
+    };
+    (at..).zip(bytes.chunks(CELL)).map(one).collect()
+}
+
+/// The whole disk's.
+pub fn disk_of(bytes: &[u8]) -> Result<Cells, String> {
+    let cells = cells_of(0, bytes)?;
+    Ok(std::array::from_fn(|cell| cells[cell].1))
+}
