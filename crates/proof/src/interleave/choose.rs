@@ -1,5 +1,6 @@
 //! Ways to decide which thread goes on.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use goldleaf_host::sim::turns::Choose;
@@ -43,22 +44,31 @@ pub struct Ranks {
     /// Steps at which the rank is lost, in any order.
     falls: Vec<u64>,
     step: u64,
+    /// Whether only locks and files count as steps.
+    coarse: bool,
     /// Below the rank of everybody.
     floor: u64,
 }
 
 impl Ranks {
-    /// For so many threads, which take about `steps` steps together.
-    pub fn new(mut dice: Dice, threads: usize, falls: u64, steps: u64) -> Self {
-        let floor = falls;
-        let ranks = (0..threads).map(|_| floor + dice.below(1 << 32)).collect();
-        let falls = (0..falls).map(|_| dice.below(steps)).collect();
-        Self { ranks, falls, step: 0, floor }
+    /// About how many steps all threads take together, and how many of them are coarse.
+    const STEPS: [u64; 2] = [200, 80];
+
+    /// For so many threads.
+    pub fn new(mut dice: Dice, threads: usize, falls: u64, coarse: bool) -> Self {
+        let ranks = (0..threads).map(|_| falls + dice.below(1 << 32)).collect();
+        let steps = Self::STEPS[usize::from(coarse)];
+        let fallen = (0..falls).map(|_| dice.below(steps)).collect();
+        Self { ranks, falls: fallen, step: 0, coarse, floor: falls }
     }
 }
 
 impl Choose for Ranks {
     fn choose(&mut self, last: Option<usize>, next: &[Option<&'static str>]) -> usize {
+        let what = last.and_then(|last| next[last]);
+        if self.coarse && matches!(what, Some("load" | "store" | "swap" | "add" | "subtract")) {
+            return last.unwrap_or_default();
+        }
         self.step += 1;
         if let Some(last) = last.filter(|_| self.falls.contains(&self.step)) {
             self.floor = self.floor.saturating_sub(1);
@@ -68,35 +78,34 @@ impl Choose for Ranks {
     }
 }
 
-/// A known order: each of the list goes on until it is about to take such a step, so often.
-/// Behind the list whoever can.
+/// A known order. Behind its end goes on who can.
 pub struct Script {
-    lines: std::vec::IntoIter<(usize, &'static str, usize)>,
-    line: Option<(usize, &'static str, usize)>,
+    lines: VecDeque<Line>,
 }
 
+/// A thread, the step before which it stops, and which one of these, from 1 on. A thread that waits
+/// or is at its end stops there too.
+type Line = (usize, (&'static str, usize));
+
 impl Script {
-    /// A thread, the step before which it stops, and which of these steps, from 1 on. A step that
-    /// never comes is its end.
-    pub fn new(lines: &[(usize, &'static str, usize)]) -> Self {
-        let mut lines = lines.to_vec().into_iter();
-        let line = lines.next();
-        Self { lines, line }
+    /// One line after the other.
+    pub fn new(lines: &[Line]) -> Self {
+        Self { lines: lines.iter().copied().collect() }
     }
 }
 
 impl Choose for Script {
     fn choose(&mut self, _: Option<usize>, next: &[Option<&'static str>]) -> usize {
-        while let Some((thread, until, times)) = self.line {
-            match next[thread] {
-                Some(what) if what == until && times == 1 => {}
+        while let Some((thread, (until, times))) = self.lines.front_mut() {
+            match next[*thread] {
+                Some(what) if what == *until && *times == 1 => {}
                 Some(what) => {
-                    self.line = Some((thread, until, times - usize::from(what == until)));
-                    return thread;
+                    *times -= usize::from(what == *until);
+                    return *thread;
                 }
                 None => {}
             }
-            self.line = self.lines.next();
+            self.lines.pop_front();
         }
         can(next).next().unwrap_or_default()
     }

@@ -43,9 +43,7 @@ use work::{Act, Cells, Done, LEN, PER_BLOCK, Stage, disk_of};
 pub use bugs::BUGS;
 
 /// Ways in which one cut turns out that are looked at.
-const WAYS: u64 = 2;
-/// About what all threads of a random plan take together.
-const STEPS: u64 = 400;
+const WAYS: u64 = 3;
 
 /// What is done, whatever the order.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +84,7 @@ impl fmt::Display for Failure {
 /// Random schedules, all orders of small workloads, and known interleavings.
 pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
     let (mut tried, mut failed) = (0, 0);
-    for outcome in [known::all(), small(budget), random(budget)?] {
+    for outcome in [known::all(None), small(budget), random(budget)?] {
         tried += outcome.tried;
         for failure in &outcome.failures {
             failed += 1;
@@ -149,11 +147,11 @@ fn chance(seed: u64, bug: Option<&'static str>) -> std::result::Result<(), Failu
     let mut dice = Dice::new(seed, 0);
     let plan = Plan { bug, ..Plan::random(&mut dice) };
     let threads = plan.threads.len();
-    let choose: Box<dyn Choose> = match dice.below(6) {
+    let (way, falls) = (dice.below(8), 1 + dice.below(3));
+    let choose: Box<dyn Choose> = match way {
         0 => Box::new(Walk::new(dice, 3)),
         1 => Box::new(Walk::new(dice, 12)),
-        2 => Box::new(Walk::new(dice, 48)),
-        falls => Box::new(Ranks::new(dice, threads, falls - 1, STEPS)),
+        _ => Box::new(Ranks::new(dice, threads, falls, way > 3)),
     };
     try_plan(plan, choose)
 }
@@ -207,15 +205,23 @@ fn before(rounds: usize) -> Vec<Act> {
 impl Plan {
     fn random(dice: &mut Dice) -> Self {
         let mut fills = 1..;
-        let mut act = |dice: &mut Dice| Act::random(dice, fills.next().unwrap_or_default());
+        let mut fill = || fills.next().unwrap_or_default();
+        // Where there is little room, threads meet.
+        let span = dice.one(&[2 * PER_BLOCK, 4 * PER_BLOCK, work::CELLS]);
         let mut plan = Self::default();
         for _ in 0..dice.below(10) {
-            plan.before.extend([act(dice), Act::Flush]);
+            plan.before.extend([Act::change(dice, span, fill()), Act::Flush]);
         }
         for _ in 0..2 + dice.below(2) {
-            plan.threads.push((0..2 + dice.below(4)).map(|_| act(dice)).collect());
+            let (role, acts) = (dice.below(3), 3 + dice.below(3));
+            let act = |_| match role {
+                0 => vec![Act::any(dice, span, fill())],
+                1 => vec![Act::change(dice, span, fill()), Act::Flush],
+                _ => vec![Act::look(dice, span)],
+            };
+            plan.threads.push((0..acts).flat_map(act).collect());
         }
-        plan.stop = (!dice.one_in(3)).then(|| dice.below(50));
+        plan.stop = dice.one_in(2).then(|| dice.below(60));
         plan.fate = dice.next();
         plan
     }

@@ -46,19 +46,32 @@ pub enum Act {
 }
 
 impl Act {
-    /// A random one; `fill` is for a write.
-    pub fn random(dice: &mut Dice, fill: u8) -> Self {
-        let unit = if dice.one_in(4) { 1 } else { PER_BLOCK };
-        let at = dice.index(CELLS / unit) * unit;
-        let cells = ((1 + dice.index(3)) * unit).min(CELLS - at);
-        match dice.below(20) {
+    /// Any, in the first `span` cells; `fill` is for a write.
+    pub fn any(dice: &mut Dice, span: usize, fill: u8) -> Self {
+        match dice.below(5) {
+            0 | 1 => Self::change(dice, span, fill),
+            2 => Self::look(dice, span),
+            _ => Self::Flush,
+        }
+    }
+
+    /// One that changes the disk.
+    pub fn change(dice: &mut Dice, span: usize, fill: u8) -> Self {
+        let (at, cells) = place(dice, span);
+        match dice.below(10) {
             0..=5 => Self::Write(at, cells, fill),
             6 => Self::Zero(at, cells),
-            7..=9 => Self::Trim(at, cells),
-            10..=14 => Self::Flush,
-            15 | 16 => Self::Read(at, cells),
-            17 => Self::Snapshot,
-            18 => Self::Look,
+            _ => Self::Trim(at, cells),
+        }
+    }
+
+    /// One that does not.
+    pub fn look(dice: &mut Dice, span: usize) -> Self {
+        let (at, cells) = place(dice, span);
+        match dice.below(8) {
+            0..=3 => Self::Read(at, cells),
+            4 | 5 => Self::Snapshot,
+            6 => Self::Look,
             _ => Self::Usage,
         }
     }
@@ -82,6 +95,13 @@ impl Act {
     pub fn is_change(&self) -> bool {
         matches!(self, Self::Write(..) | Self::Zero(..) | Self::Trim(..))
     }
+}
+
+/// Mostly whole blocks.
+fn place(dice: &mut Dice, span: usize) -> (usize, usize) {
+    let unit = if dice.one_in(4) { 1 } else { PER_BLOCK };
+    let at = dice.index(span / unit) * unit;
+    (at, ((1 + dice.index(3)) * unit).min(span - at))
 }
 
 /// Something that was done.
