@@ -14,10 +14,10 @@ const ON: (&str, usize) = ("end", 1);
 
 /// Operations on the files that a script takes, at most.
 const OPERATIONS: u64 = 40;
-/// Ways in which each power cut turns out, as the plan has it, that are tried.
+/// Fates that each power cut is tried with.
 const FATES: u64 = 8;
 
-/// A replay, with the bug planted that is in what it counts for.
+/// Counts what came of one interleaving; a bug may be planted.
 type Replay = fn(&mut Outcome, Option<&'static str>);
 
 const ALL: [(Replay, &str); 4] = [

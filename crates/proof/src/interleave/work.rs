@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use goldleaf_block::{
-    BlockError, ByteLen, ByteOffset, ReadBlocks, SessionDevice, Snapshot, SourceIndex, Target,
-    WriteBlocks,
+    BlockError, ByteLen, ByteOffset, MapExtent, ReadBlocks, SessionDevice, Snapshot, SourceIndex,
+    Target, WriteBlocks,
 };
 use goldleaf_host::sync::{AtomicU64, Ordering};
 
@@ -128,8 +128,7 @@ pub struct Stage {
 /// A snapshot that a thread holds, and when it was taken.
 struct Held {
     snapshot: Snapshot,
-    begin: u64,
-    end: u64,
+    when: (u64, u64),
 }
 
 impl Stage {
@@ -156,24 +155,21 @@ impl Stage {
     }
 
     fn act(&self, act: Act, held: &mut Option<Held>) -> Result<(), String> {
-        let begin = self.tick();
-        let outcome = self.carry_out(act, begin, held);
-        let end = self.tick();
-        let (end, seen, (begin, failed)) = match outcome {
-            Ok(Seen::Nothing) => (Some(end), Vec::new(), (begin, None)),
-            Ok(Seen::Now(seen)) => (Some(end), seen, (begin, None)),
-            Ok(Seen::Then(seen, begin, end)) => (Some(end), seen, (begin, None)),
-            Err(error) => (None, Vec::new(), (begin, Some(error))),
-        };
-        let done = Done { act, begin, end, seen };
+        let called = self.tick();
+        let outcome = self.carry_out(act, called, held);
+        let returned = self.tick();
+        let mut done = Done { act, begin: called, end: None, seen: Vec::new() };
+        let outcome = outcome.map(|seen| {
+            let (begin, end) = seen.when.unwrap_or((called, returned));
+            (done.begin, done.end, done.seen) = (begin, Some(end), seen.cells);
+        });
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push(done);
-        failed.map_or(Ok(()), Err)
+        outcome
     }
 
-    fn carry_out(&self, act: Act, begin: u64, held: &mut Option<Held>) -> Result<Seen, String> {
+    fn carry_out(&self, act: Act, called: u64, held: &mut Option<Held>) -> Result<Seen, String> {
         let place = |cell: usize| ByteOffset((cell * CELL) as u64);
         let len = |cells: usize| ByteLen((cells * CELL) as u64);
-        let io = |error: BlockError| error.to_string();
         let device = &self.device;
         match act {
             Act::Write(at, n, fill) => device.write_at(place(at), &vec![fill; n * CELL]),
@@ -181,46 +177,44 @@ impl Stage {
             Act::Trim(at, n) => device.discard(place(at), len(n)),
             Act::Flush => device.flush(),
             Act::Usage => device.usage().map(drop),
-            Act::Snapshot => {
-                let snapshot = device.snapshot(SourceIndex(0)).map_err(io)?;
-                *held = Some(Held { snapshot, begin, end: self.tick() });
-                Ok(())
-            }
+            Act::Snapshot => device.snapshot(SourceIndex(0)).map(|snapshot| {
+                *held = Some(Held { snapshot, when: (called, self.tick()) });
+            }),
             Act::Read(at, n) => {
                 let mut bytes = vec![0xEE; n * CELL];
-                device.read_at(place(at), &mut bytes).map_err(io)?;
-                return Ok(Seen::Now(cells_of(at, &bytes)?));
+                device.read_at(place(at), &mut bytes).map_err(|error| error.to_string())?;
+                return Ok(Seen { cells: cells_of(at, &bytes)?, when: None });
             }
-            Act::Look => return held.take().map_or(Ok(Seen::Nothing), |held| self.look(&held)),
+            Act::Look => return held.take().map_or(Ok(Seen::default()), |held| self.look(&held)),
         }
-        .map_err(io)?;
-        Ok(Seen::Nothing)
+        .map(|()| Seen::default())
+        .map_err(|error: BlockError| error.to_string())
     }
 
     /// A snapshot is what the disk was when it was taken, whenever it is looked at.
     fn look(&self, held: &Held) -> Result<Seen, String> {
         let mut bytes = Base(LEN).content();
         let data = self.device.data_file();
-        for extent in &held.snapshot.extents {
-            let range =
-                extent.range.start.offset().0 as usize..extent.range.end().offset().0 as usize;
-            match extent.target {
-                Target::Source { at, .. } => {
-                    data.read_exact_at(&mut bytes[range], at.offset().0)
-                        .map_err(|error| format!("reading a snapshot: {error}"))?
-                }
-                Target::Zero => bytes[range].fill(0),
+        for MapExtent { range, target } in &held.snapshot.extents {
+            let (start, end) = (range.start.offset().0, range.end().offset().0);
+            let part = &mut bytes[start as usize..end as usize];
+            match target {
+                Target::Source { at, .. } => data
+                    .read_exact_at(part, at.offset().0)
+                    .map_err(|error| format!("reading a snapshot: {error}"))?,
+                Target::Zero => part.fill(0),
             }
         }
-        Ok(Seen::Then(cells_of(0, &bytes)?, held.begin, held.end))
+        Ok(Seen { cells: cells_of(0, &bytes)?, when: Some(held.when) })
     }
 }
 
-enum Seen {
-    Nothing,
-    Now(Vec<(usize, u8)>),
-    /// What was there between these moments.
-    Then(Vec<(usize, u8)>, u64, u64),
+/// What an act saw.
+#[derive(Default)]
+struct Seen {
+    cells: Vec<(usize, u8)>,
+    /// From when to when it may have been so, where that is not while the act went on.
+    when: Option<(u64, u64)>,
 }
 
 /// What cells are filled with, from the cell `at` on.
