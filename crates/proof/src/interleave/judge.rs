@@ -27,10 +27,10 @@ struct Access {
 
 /// Whether all that was read may have been, on a disk that held `start`.
 pub fn reads(start: &Cells, done: &[Done]) -> Result<(), String> {
-    for cell in 0..CELLS {
+    for (cell, &value) in start.iter().enumerate() {
         let accesses: Vec<Access> = done.iter().filter_map(|done| access(done, cell)).collect();
         if accesses.iter().any(|access| access.is_read)
-            && !orders(&accesses, 0, start[cell], &mut HashSet::new())
+            && !orders(&accesses, 0, value, &mut HashSet::new())
         {
             return Err(format!("no order explains what was read in cell {cell}"));
         }

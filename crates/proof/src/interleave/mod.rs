@@ -58,26 +58,15 @@ struct Plan {
     bug: Option<&'static str>,
 }
 
-/// What must not happen.
+/// What must not happen, and how it came to it.
 struct Failure {
     what: String,
-    plan: Plan,
-    steps: Vec<Step>,
+    how: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.what)?;
-        writeln!(f, "    before: {:?}", self.plan.before)?;
-        for (thread, acts) in self.plan.threads.iter().enumerate() {
-            writeln!(f, "    thread {thread}: {acts:?}")?;
-        }
-        write!(f, "    power cut: {:?}, fate {}; schedule:", self.plan.stop, self.plan.fate)?;
-        for turn in self.steps.chunk_by(|one, two| one.thread == two.thread) {
-            let whats: Vec<&str> = turn.iter().map(|step| step.what).collect();
-            write!(f, "\n      {}: {}", turn[0].thread, whats.join(" "))?;
-        }
-        Ok(())
+        write!(f, "{}\n{}", self.what, self.how)
     }
 }
 
@@ -225,12 +214,27 @@ impl Plan {
         plan.fate = dice.next();
         plan
     }
+
+    /// The plan and a schedule, for people.
+    fn followed_by(&self, steps: &[Step]) -> String {
+        let mut text = format!("    before: {:?}\n", self.before);
+        for (thread, acts) in self.threads.iter().enumerate() {
+            text += &format!("    thread {thread}: {acts:?}\n");
+        }
+        text += &format!("    power cut: {:?}, fate {}; schedule:", self.stop, self.fate);
+        for turn in steps.chunk_by(|one, two| one.thread == two.thread) {
+            let whats: Vec<&str> = turn.iter().map(|step| step.what).collect();
+            text += &format!("\n      {}: {}", turn[0].thread, whats.join(" "));
+        }
+        text
+    }
 }
 
 /// Runs a plan in the order that `choose` decides, and judges what came of it.
 fn try_plan(plan: Plan, choose: Box<dyn Choose>) -> std::result::Result<(), Failure> {
     let mut steps = Vec::new();
-    attempt(&plan, choose, &mut steps).map_err(|what| Failure { what, plan, steps })
+    attempt(&plan, choose, &mut steps)
+        .map_err(|what| Failure { what, how: plan.followed_by(&steps) })
 }
 
 fn attempt(
@@ -250,7 +254,8 @@ fn attempt(
         dir.stop_after(after, std::io::ErrorKind::Other);
         dir.operations() + after
     });
-    let ran = play(plan, &stage, choose, &|| stop.is_some_and(|stop| dir.operations() > stop));
+    let is_cut = || stop.is_some_and(|stop| dir.operations() > stop);
+    let ran = play(plan, &stage, choose, &is_cut);
     *steps = ran.steps;
     if ran.stuck {
         return Err("the threads wait for one another".into());
@@ -258,7 +263,7 @@ fn attempt(
     if let Some(what) = ran.failed {
         return Err(what);
     }
-    if !stop.is_some_and(|stop| dir.operations() > stop) {
+    if !is_cut() {
         dir.heal();
         stage.play(&[Act::Read(0, work::CELLS)])?;
     }
