@@ -118,7 +118,7 @@ mod decided {
 
     macro_rules! atomic {
         ($name:ident, $value:ty) => {
-            #[doc = concat!("A [`std::sync::atomic::", stringify!($name), "`] whose use is a step.")]
+            /// That of the standard library; its use is a step.
             #[derive(Default)]
             pub struct $name(std::sync::atomic::$name);
 
