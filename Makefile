@@ -7,8 +7,9 @@ MANDIR ?= target/man
 
 .PHONY: all help check test test-long test-unit test-proof test-e2e bench fuzz man clean
 
+# This package alone: built with the others it would have the features that their tests switch on.
 all:
-	$(CARGO) build --release
+	$(CARGO) build --release -p goldleaf
 
 help:
 	@echo 'make            build the program, optimised'
@@ -40,7 +41,7 @@ test-proof:
 
 # Real guests. The release build, because emulated guests are slow enough by themselves.
 test-e2e:
-	$(CARGO) build --release --bin goldleaf
+	$(CARGO) build --release -p goldleaf
 	$(CARGO) test --release -p goldleaf-e2e -- --test-threads=1 --nocapture
 
 # What takes too long for every submission.

@@ -181,6 +181,31 @@ fn banned_calls_name_their_replacement() {
     report(&problems);
 }
 
+/// Crates whose threads a test must be able to put in order.
+const ORDERED: &[&str] = &["block"];
+/// What threads meet at. (`OnceLock` is not among them: who is first writes the same as who is not.)
+const MEETING: &[&str] = &["Mutex", "RwLock", "Condvar", "Barrier", "atomic", "mpsc", "thread"];
+
+#[test]
+fn threads_meet_where_a_test_can_order_them() {
+    let mut problems = Vec::new();
+    for (name, path, text) in sources() {
+        if !ORDERED.contains(&name.as_str()) || is_test(&path) {
+            continue;
+        }
+        for statement in product(&text).split(';') {
+            let Some(at) = statement.find("std::sync").or(statement.find("std::thread")) else {
+                continue;
+            };
+            if let Some(word) = MEETING.iter().find(|word| statement[at..].contains(**word)) {
+                let place = path.display();
+                problems.push(format!("{place}: std's {word}: use goldleaf_host::sync here"));
+            }
+        }
+    }
+    report(&problems);
+}
+
 #[test]
 fn unsafe_stays_behind_its_fences() {
     let mut problems = Vec::new();

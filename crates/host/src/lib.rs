@@ -3,7 +3,8 @@
 //! Everything durable goes through [`Dir`] and [`File`], everything about time through [`Clock`]
 //! and everything random through [`Entropy`], so that a simulator can drive the product's own code
 //! through power cuts that never happened. No other library crate opens a path, reads a clock or
-//! draws a random number by itself; the tidy test enforces that.
+//! draws a random number by itself; the tidy test enforces that. Who runs when is decided through
+//! [`sync`], where threads meet.
 //!
 //! The contracts are those of POSIX with the comfort taken out: a write is durable only after
 //! [`File::sync_data`], a new, removed or renamed name only after [`Dir::sync`].
@@ -14,6 +15,7 @@ mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod steps;
+pub mod sync;
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -16,6 +16,7 @@ mod dice;
 mod fuzz;
 mod guests;
 mod hostile;
+mod interleave;
 mod killpoints;
 mod nbd;
 mod replay;
@@ -37,6 +38,7 @@ const GROUPS: &[Group] = &[
     ("cuts", storage::cuts),
     ("errors", storage::errors),
     ("rest", storage::rest),
+    ("interleave", interleave::run),
     ("bugs", storage::bugs),
     ("killpoints", killpoints::run),
     ("sandbox", sandbox::run),

@@ -13,6 +13,7 @@ use super::Core;
 use super::format::{Change, Entry, Sequence, Slot, record_len};
 use super::limits::limits;
 use super::records::Chain;
+use super::space::SlotRun;
 use super::table::{LAST_SLOT, State};
 use crate::BlockError;
 use crate::units::{BLOCK_SIZE, BlockCount, BlockNo};
@@ -257,6 +258,16 @@ impl Log {
                 len.0 += count.0;
             }
             _ => self.generation.zeroed.push((start, count)),
+        }
+    }
+
+    /// A bug to plant: slots that were given back at the end of the file are the next ones again.
+    pub(super) fn use_again(&mut self, runs: &[SlotRun]) {
+        let at_end = |run: &&SlotRun| run.start.0 + run.count == self.first;
+        if let Some(run) = runs.iter().find(at_end)
+            && self.generation.written.is_empty()
+        {
+            self.first = run.start.0;
         }
     }
 

@@ -30,9 +30,11 @@ mod table;
 mod tests;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
+use goldleaf_host::sync::{
+    AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError, RwLock,
+};
 use goldleaf_host::{Dir, File, planted};
 
 #[cfg(feature = "proof")]
@@ -216,8 +218,14 @@ impl SessionDevice {
         self.core.check()?;
         let mut log = self.lock_log()?;
         log.close(&self.core)?;
-        self.core.holds.fetch_add(1, Ordering::AcqRel);
         let holds = Arc::clone(&self.core.holds);
+        if planted("a snapshot counts only when it is handed out") {
+            let extents = self.extents(source);
+            drop(log);
+            holds.fetch_add(1, Ordering::AcqRel);
+            return Ok(Snapshot { extents, holds });
+        }
+        holds.fetch_add(1, Ordering::AcqRel);
         Ok(Snapshot { extents: self.extents(source), holds })
     }
 
@@ -229,7 +237,10 @@ impl SessionDevice {
     /// What the session occupies.
     pub fn usage(&self) -> Result<Usage, BlockError> {
         let allocated = self.core.data.allocated();
+        let early = planted("a lock is held while an earlier one is taken");
+        let early = early.then(|| self.lock_log());
         let dead = self.lock_synced()?.space.count();
+        drop(early);
         let log = self.lock_log()?;
         let waiting: usize = log.killed.iter().map(|killed| killed.slots.len()).sum();
         Ok(Usage {
@@ -261,6 +272,12 @@ impl SessionDevice {
         self.core.sync(index.as_ref(), last)?;
         synced.changes = changes;
         synced.claimed = claimed;
+        if planted("a flush covers what was written while it synced") {
+            synced.changes = self.core.changes.load(Ordering::Acquire);
+        }
+        if planted("a record that was written during a sync counts as synced") {
+            self.core.durable.store(self.lock_log()?.chain.last.0, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -285,7 +302,11 @@ impl SessionDevice {
         drop(log);
         let held = self.core.holds.load(Ordering::Acquire) > 0;
         if !held || planted("space that a snapshot refers to is given back") {
-            self.core.punch(&synced.space.take(live));
+            let runs = synced.space.take(live);
+            if planted("a slot is used again before its hole is punched") {
+                self.lock_log()?.use_again(&runs);
+            }
+            self.core.punch(&runs);
         }
         Ok(())
     }
@@ -298,7 +319,9 @@ impl SessionDevice {
         }
         let changes = self.core.changes.load(Ordering::Acquire);
         log.close(&self.core)?;
-        self.core.sync(log.chain.file.as_ref(), log.chain.last)?;
+        if !planted("a compaction calls durable what was not synced") {
+            self.core.sync(log.chain.file.as_ref(), log.chain.last)?;
+        }
         compact::compact(self.dir.as_ref(), &self.core, &mut log)?;
         self.core.durable.store(log.chain.last.0, Ordering::Release);
         synced.changes = changes;
@@ -492,11 +515,18 @@ impl Core {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// What was written counts as changed only then: a sync that began before would take the mark
+    /// away and leave the data.
     fn write_data(&self, slot: Slot, data: &[u8]) -> io::Result<()> {
+        if planted("data counts as changed before it is written") {
+            self.data_changed.store(true, Ordering::Release);
+            return self.data.write_all_at(data, slot.offset());
+        }
+        self.data.write_all_at(data, slot.offset())?;
         if !planted("the data counts as synced although it was written to again") {
             self.data_changed.store(true, Ordering::Release);
         }
-        self.data.write_all_at(data, slot.offset())
+        Ok(())
     }
 
     /// Syncs both files; records up to `last` are durable then.
@@ -518,7 +548,9 @@ impl Core {
         if runs.is_empty() {
             return;
         }
-        drop(self.readers.write().unwrap_or_else(PoisonError::into_inner));
+        if !planted("a hole is punched under a reader") {
+            drop(self.readers.write().unwrap_or_else(PoisonError::into_inner));
+        }
         for run in runs {
             let mut len = u64::from(run.count) * BLOCK_SIZE;
             if planted("a hole is punched a block too long") {
@@ -537,6 +569,7 @@ impl Core {
         let limit = ByteLen(within + buf.len() as u64).blocks();
         let guard = self.readers.read().unwrap_or_else(PoisonError::into_inner);
         let run = self.table.run_at(at.block(), limit);
+        let guard = (!planted("a reader lets go before it has read")).then_some(guard);
         let len = ((run.count.bytes().0 - within) as usize).min(buf.len());
         let buf = &mut buf[..len];
         match run.state {

@@ -5,7 +5,8 @@
 //! Changes are made by one thread at a time, the one that holds the log's lock.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use goldleaf_host::sync::{AtomicU32, Ordering};
 
 use super::format::Slot;
 use crate::units::{BlockCount, BlockNo};

@@ -25,6 +25,7 @@
 
 mod fate;
 mod nodes;
+pub mod turns;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -154,7 +155,7 @@ impl SimDir {
     }
 
     fn existing(&self, name: &str, writable: bool) -> io::Result<Arc<dyn File>> {
-        self.begin(name)?;
+        self.begin("open", name)?;
         match lock(&self.node).current.get(name) {
             Some(Node::File(file)) => Ok(self.file(Arc::clone(file), writable)),
             Some(Node::Dir(_)) => Err(io::ErrorKind::IsADirectory.into()),
@@ -166,13 +167,13 @@ impl SimDir {
         Arc::new(SimDir { storage: Arc::clone(&self.storage), node: Arc::clone(node) })
     }
 
-    fn begin(&self, name: &str) -> io::Result<()> {
+    fn begin(&self, what: &'static str, name: &str) -> io::Result<()> {
         crate::real::check_name(name)?;
-        self.storage.count()
+        self.storage.count(what)
     }
 
     fn remove_if(&self, name: &str, is_dir: bool, wrong: io::ErrorKind) -> io::Result<()> {
-        self.begin(name)?;
+        self.begin("remove", name)?;
         let mut node = lock(&self.node);
         match node.current.get(name) {
             None => Err(io::ErrorKind::NotFound.into()),
@@ -186,12 +187,13 @@ impl SimDir {
 }
 
 impl Storage {
-    fn count(&self) -> io::Result<()> {
-        self.next_operation().map_or(Ok(()), |plan| Err(error_of(plan.kind)))
+    fn count(&self, what: &'static str) -> io::Result<()> {
+        self.next_operation(what).map_or(Ok(()), |plan| Err(error_of(plan.kind)))
     }
 
     /// Counts an operation; the plan by which it fails, if it does.
-    fn next_operation(&self) -> Option<Plan> {
+    fn next_operation(&self, what: &'static str) -> Option<Plan> {
+        turns::step(what);
         let mut faults = lock(&self.faults);
         let number = faults.operations;
         faults.operations += 1;
@@ -218,7 +220,7 @@ impl Dir for SimDir {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        self.begin(name)?;
+        self.begin("create", name)?;
         let mut node = lock(&self.node);
         if node.current.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -229,7 +231,7 @@ impl Dir for SimDir {
     }
 
     fn dir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
-        self.begin(name)?;
+        self.begin("open", name)?;
         match lock(&self.node).current.get(name) {
             Some(Node::Dir(dir)) => Ok(self.subdirectory(dir)),
             Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
@@ -238,7 +240,7 @@ impl Dir for SimDir {
     }
 
     fn create_dir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
-        self.begin(name)?;
+        self.begin("create", name)?;
         let mut node = lock(&self.node);
         match node.current.get(name) {
             Some(Node::Dir(dir)) => return Ok(self.subdirectory(dir)),
@@ -252,7 +254,7 @@ impl Dir for SimDir {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         crate::real::check_name(to)?;
-        self.begin(from)?;
+        self.begin("rename", from)?;
         let mut node = lock(&self.node);
         let moved = node.current.get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
         if from != to {
@@ -270,7 +272,7 @@ impl Dir for SimDir {
     }
 
     fn list(&self) -> io::Result<Vec<DirItem>> {
-        self.storage.count()?;
+        self.storage.count("list")?;
         let node = lock(&self.node);
         let item = |(name, node): (&String, &Node)| DirItem {
             name: name.clone(),
@@ -280,7 +282,7 @@ impl Dir for SimDir {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.storage.count()?;
+        self.storage.count("sync")?;
         let mut node = lock(&self.node);
         let pending = std::mem::take(&mut node.pending);
         pending.iter().for_each(|change| change.apply(&mut node.durable));
@@ -288,7 +290,7 @@ impl Dir for SimDir {
     }
 
     fn try_lock(&self, name: &str) -> io::Result<Option<Box<dyn Lock>>> {
-        self.begin(name)?;
+        self.begin("lock", name)?;
         if !lock(&self.node).locks.insert(name.into()) {
             return Ok(None);
         }
@@ -296,7 +298,7 @@ impl Dir for SimDir {
     }
 
     fn free_space(&self) -> io::Result<u64> {
-        self.storage.count().map(|()| FREE_SPACE)
+        self.storage.count("measure").map(|()| FREE_SPACE)
     }
 
     fn path(&self) -> Option<&Path> {
@@ -324,11 +326,11 @@ struct SimFile {
 }
 
 impl SimFile {
-    fn change(&self, change: ContentChange) -> io::Result<()> {
+    fn change(&self, what: &'static str, change: ContentChange) -> io::Result<()> {
         if !self.writable {
             return Err(rustix::io::Errno::BADF.into());
         }
-        let Some(plan) = self.storage.next_operation() else {
+        let Some(plan) = self.storage.next_operation(what) else {
             lock(&self.node).change(change);
             return Ok(());
         };
@@ -344,12 +346,12 @@ impl SimFile {
 
 impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
-        self.storage.count()?;
+        self.storage.count("measure")?;
         Ok(lock(&self.node).current.len() as u64)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], at: u64) -> io::Result<()> {
-        self.storage.count()?;
+        self.storage.count("read")?;
         let node = lock(&self.node);
         let at = place(at)?;
         let end = at.checked_add(buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -358,15 +360,15 @@ impl File for SimFile {
     }
 
     fn write_all_at(&self, buf: &[u8], at: u64) -> io::Result<()> {
-        self.change(ContentChange::Write(place(at)?, buf.to_vec()))
+        self.change("write", ContentChange::Write(place(at)?, buf.to_vec()))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(ContentChange::SetLen(place(len)?))
+        self.change("set-len", ContentChange::SetLen(place(len)?))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let outcome = self.storage.count();
+        let outcome = self.storage.count("sync");
         let mut node = lock(&self.node);
         let pending = std::mem::take(&mut node.pending);
         outcome?;
@@ -375,7 +377,7 @@ impl File for SimFile {
     }
 
     fn drop_cache(&self) -> io::Result<()> {
-        self.storage.count()?;
+        self.storage.count("drop-cache")?;
         lock(&self.node).drop_cache();
         Ok(())
     }
@@ -384,18 +386,18 @@ impl File for SimFile {
         let there = lock(&self.node).current.len();
         let at = place(at)?.min(there);
         let len = place(len)?.min(there - at);
-        self.change(ContentChange::Write(at, vec![0; len]))
+        self.change("punch", ContentChange::Write(at, vec![0; len]))
     }
 
     fn allocated(&self) -> io::Result<u64> {
-        self.storage.count()?;
+        self.storage.count("measure")?;
         let node = lock(&self.node);
         let pages = node.current.chunks(PAGE).filter(|page| !is_hole(page)).count();
         Ok((pages * PAGE) as u64)
     }
 
     fn next_data(&self, from: u64) -> io::Result<Option<(u64, u64)>> {
-        self.storage.count()?;
+        self.storage.count("measure")?;
         let node = lock(&self.node);
         let from = place(from)?;
         let pages = || node.current.chunks(PAGE).enumerate().skip(from / PAGE);

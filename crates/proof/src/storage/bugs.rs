@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{Failure, ageing_and_rest, cuts, errors, ways};
 
-/// Every bug that can be planted in the session log, by the name that the code asks for.
+/// Every bug that a single thread can meet, by the name that the code asks for.
 pub const BUGS: &[&str] = &[
     "a block that was trimmed comes back",
     "a flush does not sync the data",
@@ -45,13 +45,16 @@ pub const BUGS: &[&str] = &[
     "writing part of a block forgets the rest",
 ];
 
-/// Plants one bug after the other; returns those that nothing caught.
-pub fn survivors(seed: u64, lives: u64) -> Vec<&'static str> {
+/// Plants one bug after the other; returns those that `hunt` finds nothing of.
+pub fn survivors(
+    bugs: &[&'static str],
+    hunt: impl Fn(&'static str) -> Option<String>,
+) -> Vec<&'static str> {
     let said = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let survivors = BUGS.iter().copied().filter(|bug| {
+    let survivors = bugs.iter().copied().filter(|bug| {
         goldleaf_host::plant(Some(bug));
-        let caught = hunt(seed, lives);
+        let caught = hunt(bug);
         goldleaf_host::plant(None);
         match &caught {
             Some(by) => eprintln!("    {bug}: {by}"),
@@ -65,7 +68,7 @@ pub fn survivors(seed: u64, lives: u64) -> Vec<&'static str> {
 }
 
 /// What caught the bug that is planted, if anything did.
-fn hunt(seed: u64, lives: u64) -> Option<String> {
+pub fn hunt(seed: u64, lives: u64) -> Option<String> {
     let live = |from: u64, to: u64| {
         (from..to).try_fold(0, |sum, life| Ok(sum + cuts::life(seed + life)?.states))
     };
@@ -102,7 +105,8 @@ mod tests {
                 asked.extend(name.map(str::to_owned));
             }
         }
-        let listed: BTreeSet<String> = super::BUGS.iter().map(|bug| bug.to_string()).collect();
+        let listed: BTreeSet<String> =
+            super::BUGS.iter().chain(crate::interleave::BUGS).map(|bug| bug.to_string()).collect();
         assert_eq!(asked, listed);
     }
 }

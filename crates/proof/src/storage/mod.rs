@@ -12,13 +12,13 @@
 //! The log has little limits in most runs, so that small workloads meet generations that fill up,
 //! sweeps and compactions.
 
-mod bugs;
+pub mod bugs;
 mod cuts;
 mod errors;
-mod oracle;
+pub mod oracle;
 mod rest;
 mod ways;
-mod workload;
+pub mod workload;
 
 use std::fmt;
 
@@ -91,7 +91,7 @@ pub fn rest(budget: &Budget, table: &mut Table) -> Result<()> {
 /// Bugs that are planted. The seeds are always the same: what is caught once is caught always.
 pub fn bugs(_budget: &Budget, table: &mut Table) -> Result<()> {
     use_little_limits(true);
-    let survivors = bugs::survivors(1, 4000);
+    let survivors = bugs::survivors(bugs::BUGS, |_| bugs::hunt(1, 4000));
     let (planted, survived) = (bugs::BUGS.len() as f64, survivors.len() as f64);
     let row = Row::new("mutants.caught", planted - survived, "bugs");
     table.push(row.beside("planted", planted).bar(Bar::Ratio(1.0)));
