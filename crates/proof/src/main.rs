@@ -16,6 +16,7 @@ mod dice;
 mod fuzz;
 mod guests;
 mod hostile;
+mod layers;
 mod nbd;
 mod replay;
 mod sandbox;
@@ -37,6 +38,7 @@ const GROUPS: &[Group] = &[
     ("errors", storage::errors),
     ("rest", storage::rest),
     ("bugs", storage::bugs),
+    ("layers", layers::run),
     ("sandbox", sandbox::run),
     ("hostile", hostile::run),
     ("nbd", nbd::run),

@@ -17,6 +17,7 @@ use goldleaf_layer::merge::accounts::{Names, acl_to_names};
 use goldleaf_layer::merge::derived::ld_cache;
 use goldleaf_layer::merge::dpkg::not_at_rest;
 use goldleaf_layer::merge::{DiffContext, FileSet, Record, handler_of, handlers};
+use goldleaf_layer::plan::bare_digest;
 use goldleaf_layer::rules::RuleSet;
 use goldleaf_layer::{Content, Digest, Entry, EntryAttrs, EntryNode, Kind};
 use goldleaf_tree::{Change, FileTree, GuestPath, Node, NodeId, NodeKind};
@@ -250,9 +251,9 @@ impl Work<'_> {
         package: Option<String>,
         edit: bool,
     ) -> Result<Fate, WorkerError> {
-        let origin = self.facts.below_digest(change.path());
+        let origin = self.origin(change);
         let Change::Put { node, target, xattrs, extents, .. } = change else {
-            let entry = Entry { node: EntryNode::Whiteout, package, origin, edit: false };
+            let entry = Entry { node: EntryNode::Whiteout, package, origin, digest: None, edit: false };
             return Ok(Fate::Keep { layer, entry, runs: Vec::new() });
         };
         let mut xattrs = xattrs.clone();
@@ -268,7 +269,23 @@ impl Work<'_> {
             link: link(node),
         };
         let runs = self.runs(node, extents);
-        Ok(Fate::Keep { layer, entry: Entry { node: entry, package, origin, edit }, runs })
+        let digest = origin.and_then(|_| self.facts.digest(change));
+        Ok(Fate::Keep { layer, entry: Entry { node: entry, package, origin, digest, edit }, runs })
+    }
+
+    /// What is below, for the composer to know whether it moved. Directories are compared only with
+    /// what is put in their place: two of them do not conflict.
+    fn origin(&self, change: &Change) -> Option<Digest> {
+        let directory = |kind: NodeKind| kind == NodeKind::Directory;
+        let replaces = match change {
+            Change::Put { node, .. } => !directory(node.kind),
+            Change::Remove { .. } => false,
+        };
+        let bare = || {
+            let kind = self.facts.below(change.path())?.kind;
+            if directory(kind) && !replaces { None } else { bare_digest(kind) }
+        };
+        self.facts.below_digest(change.path()).or_else(bare)
     }
 
     fn attrs(&self, node: &Node) -> EntryAttrs {

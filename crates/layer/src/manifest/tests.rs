@@ -26,7 +26,7 @@ pub(super) fn scratch() -> (tempfile::TempDir, Store) {
 }
 
 fn whiteout() -> Entry {
-    Entry { node: EntryNode::Whiteout, package: None, origin: None, edit: false }
+    Entry { node: EntryNode::Whiteout, package: None, origin: None, digest: None, edit: false }
 }
 
 pub(super) fn node(kind: NodeKind, number: u64) -> Entry {

@@ -316,10 +316,17 @@ fn content(kind: NodeKind) -> bool {
     matches!(kind, NodeKind::File | NodeKind::Symlink)
 }
 
+/// What stands for a content in [`Entry::origin`] where there is none to compare, only a kind.
+pub fn bare_digest(kind: NodeKind) -> Option<Digest> {
+    (!content(kind)).then(|| Digest::of(format!("no content: {kind:?}").as_bytes()))
+}
+
 /// Whether below is as it was when the entry was made.
 fn unchanged_below(case: &Case<'_>) -> bool {
     match (case.entry.origin, case.lower) {
-        (Some(origin), Some(lower)) => lower.digest == Some(origin),
+        (Some(origin), Some(lower)) => {
+            lower.digest.or_else(|| bare_digest(lower.kind)) == Some(origin)
+        }
         (None, None) => true,
         _ => false,
     }

@@ -54,7 +54,7 @@ pub fn item(layer: Kind, node: Option<NodeKind>, origin: Option<&str>) -> StackI
         link: Some(7),
     });
     let origin = origin.map(|text| Digest::of(text.as_bytes()));
-    StackItem { layer, entry: Entry { node, package: None, origin, edit: false } }
+    StackItem { layer, entry: Entry { node, package: None, origin, digest: None, edit: false } }
 }
 
 fn show(op: &PlannedOp) -> String {
