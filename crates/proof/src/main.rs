@@ -51,6 +51,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.split_first() {
         Some((word, rest)) if word == "worker" => worker(rest),
+        Some((word, rest)) if word == "lives" => layers::child(rest),
         Some((word, rest)) if word == "batch" => hostile::child(rest),
         Some((word, rest)) if word == "probe" => sandbox::child(rest),
         _ => run(&args),
@@ -66,7 +67,9 @@ fn main() -> ExitCode {
 
 /// A worker that this program started, as the product's own program would be one.
 fn worker(args: &[String]) -> Result<ExitCode> {
-    let count = args.first().ok_or("worker: how many files?")?.parse()?;
+    let (count, bug) = args.split_last().ok_or("worker: how many files?")?;
+    layers::plant(bug.first());
+    let count = count.parse()?;
     Ok(goldleaf_worker::serve(count).map(|()| ExitCode::SUCCESS)?)
 }
 

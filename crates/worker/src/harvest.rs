@@ -367,14 +367,15 @@ fn in_home(path: &GuestPath) -> bool {
 }
 
 /// A number for the names of one node, which no other node of the layer has, of this session or of
-/// another one: inode numbers come again.
+/// another one: inode numbers come again, and with an image's file everything that it was born with.
+/// What made it a change of this session shows in its time.
 fn link(node: &Node) -> Option<u64> {
     if node.links < 2 || node.kind == NodeKind::Directory {
         return None;
     }
     let NodeId(id) = node.id;
-    let born = node.attrs.crtime;
-    let text = format!("{id} {} {} {}", node.generation, born.secs, born.nanos);
+    let (born, changed) = (node.attrs.crtime, node.attrs.ctime);
+    let text = format!("{id} {} {born:?} {changed:?}", node.generation);
     let Digest(bytes) = Digest::of(text.as_bytes());
     Some(u64::from_le_bytes(bytes[..8].try_into().unwrap_or_default()))
 }

@@ -280,7 +280,7 @@ fn content_node(case: &Case<'_>, node: NodeKind, lower: Lower) -> Decision {
 
 /// Both sides came to the same content. Attributes of the user's own kinds still count.
 fn same_on_both(case: &Case<'_>) -> Decision {
-    let own = matches!(case.layer, Kind::UserData | Kind::Identity | Kind::Local);
+    let own = matches!(case.layer, Kind::UserData | Kind::Identity);
     if own && !case.entry.edit {
         Decision::Apply(None)
     } else {

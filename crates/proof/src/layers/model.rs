@@ -395,7 +395,7 @@ impl<'a> Composing<'a> {
                 self.apply(path, kind, entry, &mixed);
                 self.links.remove(path);
             }
-        } else if users || kind == Kind::Local && node.what == below.what {
+        } else if users {
             self.apply(path, kind, entry, node);
         }
     }

@@ -41,11 +41,12 @@ pub struct Node {
 /// Paths without a leading slash.
 pub type Tree = BTreeMap<String, Node>;
 
-/// What tells that a node was touched.
+/// What tells that a node was touched. That somebody looked at it, or renamed another name of it,
+/// is nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     pub ino: u64,
-    changed: (i64, i64),
+    names: u64,
     modified: (i64, i64),
 }
 
@@ -82,7 +83,7 @@ pub fn look(root: &Path) -> Result<Look> {
 fn stamp(data: &Metadata) -> Stamp {
     Stamp {
         ino: data.ino(),
-        changed: (data.ctime(), data.ctime_nsec()),
+        names: data.nlink(),
         modified: (data.mtime(), data.mtime_nsec()),
     }
 }

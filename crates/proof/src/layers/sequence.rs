@@ -3,9 +3,7 @@
 //! must every layer.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::process::{Command, Stdio};
 
 use goldleaf_layer::Kind;
 use goldleaf_player::desktop::{self, create};
@@ -15,15 +13,17 @@ use super::life;
 use super::model::{Layer, Model};
 use super::seen::{Tree, differences, look};
 use crate::Result;
-use crate::budget::Budget;
 use crate::dice::Dice;
 
 /// Images of different beginnings, each with as many versions.
-const LINES: usize = 6;
+const LINES: usize = 3;
 const VERSIONS: usize = 3;
-const THREADS: usize = 1;
+/// At a time.
+const PROCESSES: u64 = 6;
 /// Of what is wrong, so much is told.
-const TOLD_MAX: u64 = 40;
+const TOLD_MAX: usize = 20;
+/// Before the counts that the inner process says.
+const COUNTS: &str = "lives:";
 
 /// What was found.
 #[derive(Default)]
@@ -39,41 +39,58 @@ struct Images {
     trees: Vec<Vec<Tree>>,
 }
 
-/// Runs so many lives.
-pub fn run(budget: &Budget, count: u64, bug: Option<&str>) -> Result<Found> {
-    let images = make_images(budget.seed, bug)?;
-    let (next, reboots, wrong) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let failure = Mutex::new(None);
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    let mut life = Life::new(&images, budget.seed, number);
-                    let lived = life.live();
-                    reboots.fetch_add(life.reboots, Ordering::Relaxed);
-                    let before = wrong.fetch_add(life.wrong.len() as u64, Ordering::Relaxed);
-                    for (said, line) in (before..TOLD_MAX).zip(&life.wrong) {
-                        let _ = said;
-                        eprintln!("  wrong: life {number} of seed {}: {line}", budget.seed);
-                    }
-                    if let Err(error) = lived {
-                        let text = format!("life {number} of seed {}: {error}", budget.seed);
-                        *failure.lock().unwrap_or_else(|e| e.into_inner()) = Some(text);
-                        next.store(count, Ordering::Relaxed);
-                    }
-                }
-            });
+/// Runs so many lives, a few at a time. Processes, because the kernel lets a mount take its time,
+/// and because a thread that starts a program would hold the locks of all others for a moment.
+pub fn run(seed: u64, count: u64, bug: Option<&str>) -> Result<Found> {
+    let mut children = Vec::new();
+    for process in 0..PROCESSES {
+        let own = count / PROCESSES + u64::from(process < count % PROCESSES);
+        let mut command = Command::new(std::env::current_exe()?);
+        let from = seed.wrapping_add(process << 32);
+        command.arg("lives").arg(from.to_string()).arg(own.to_string()).args(bug);
+        if bug.is_some() {
+            command.stderr(Stdio::null());
         }
-    });
-    if let Some(text) = failure.into_inner().unwrap_or_else(|e| e.into_inner()) {
-        return Err(text.into());
+        children.push(command.stdout(Stdio::piped()).spawn()?);
     }
-    let (reboots, wrong) = (reboots.into_inner(), wrong.into_inner());
-    Ok(Found { sequences: count, reboots, wrong })
+    let mut found = Found::default();
+    for child in children {
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let counts = said.lines().find_map(|line| line.strip_prefix(COUNTS));
+        let counts = counts.ok_or("some lives could not be lived to their end")?;
+        let numbers: Vec<u64> =
+            counts.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
+        let [sequences, reboots, wrong] = numbers[..] else {
+            return Err(format!("the lives said {said}").into());
+        };
+        found.sequences += sequences;
+        found.reboots += reboots;
+        found.wrong += wrong;
+    }
+    Ok(found)
+}
+
+/// Lives lives of `SEED COUNT [BUG]`, and says how it went.
+pub fn child(args: &[String]) -> Result<()> {
+    let [seed, count, bug @ ..] = args else { return Err("lives: SEED COUNT [BUG]".into()) };
+    let (seed, count): (u64, u64) = (seed.parse()?, count.parse()?);
+    super::plant(bug.first());
+    let images = make_images(seed, bug.first().map(String::as_str))?;
+    let mut found = Found::default();
+    for number in 0..count {
+        let mut life = Life::new(&images, seed, number);
+        let lived = life.live();
+        for line in life.wrong.iter().take(TOLD_MAX.saturating_sub(found.wrong as usize)) {
+            eprintln!("  wrong: life {number} of {seed}: {line}");
+        }
+        lived.map_err(|error| format!("life {number} of {seed}: {error}"))?;
+        found.sequences += 1;
+        found.reboots += life.reboots;
+        found.wrong += life.wrong.len() as u64;
+    }
+    println!("{COUNTS} {} {} {}", found.sequences, found.reboots, found.wrong);
+    Ok(())
 }
 
 fn line(number: usize) -> String {
@@ -175,6 +192,12 @@ impl<'a> Life<'a> {
             Ok(())
         })?;
         let (before, after) = looks.ok_or("a session without a story")?;
+        if let Ok(watch) = std::env::var("WATCH") {
+            for path in before.tree.keys().chain(after.tree.keys()).chain(image.keys()).filter(|p| p.starts_with(&watch)).collect::<std::collections::BTreeSet<_>>() {
+                eprintln!("    {path}: image {} | before {} {:?} | after {} {:?}", super::seen::show(image.get(path)), super::seen::show(before.tree.get(path)), before.stamps.get(path), super::seen::show(after.tree.get(path)), after.stamps.get(path));
+            }
+            eprintln!("   model {:?}", self.model.layers.iter().map(|(k,l)| (k, l.keys().filter(|p| p.starts_with(&watch)).collect::<Vec<_>>())).collect::<Vec<_>>());
+        }
         self.model.file(image, &before, &after);
         self.reboots += 1;
         self.compare_layers("the session")
@@ -222,6 +245,7 @@ impl<'a> Life<'a> {
 
     /// The layers have the paths that they must have, and no others.
     fn compare_layers(&mut self, after: &str) -> Result<()> {
+        if std::env::var("WATCH").is_ok() { eprintln!("--- {after}"); }
         let ground = &self.images.ground;
         let found = ground.layers(&self.name)?;
         for kind in Kind::PRIVATE {
