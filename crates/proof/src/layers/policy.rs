@@ -44,7 +44,7 @@ fn homes(asked: Asked<'_>) -> Option<To> {
     let home = ["home/ann", "root"].into_iter().find(|home| at(asked.path, home))?;
     let path = asked.path[home.len()..].trim_start_matches('/');
     let steam = ".local/share/Steam";
-    let layer = if path.starts_with(".xsession-errors") {
+    let layer = if path.starts_with(".xsession-errors") && !path.contains('/') {
         return Some(To::Nowhere);
     } else if at(path, &format!("{steam}/userdata")) {
         Kind::UserData

@@ -79,6 +79,7 @@ pub fn child(args: &[String]) -> Result<()> {
     let images = make_images(seed, bug.first().map(String::as_str))?;
     let mut found = Found::default();
     for number in 0..count {
+        if std::env::var("ONLY").is_ok_and(|n| n != number.to_string()) { continue; }
         let mut life = Life::new(&images, seed, number);
         let lived = life.live();
         for line in life.wrong.iter().take(TOLD_MAX.saturating_sub(found.wrong as usize)) {
