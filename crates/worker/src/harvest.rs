@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use goldleaf_block::BLOCK_SIZE;
+use goldleaf_host::planted;
 use goldleaf_layer::classify::{
     Classified, Destination, Facts, Options, Reason, classify, summarize,
 };
@@ -209,6 +210,7 @@ impl Work<'_> {
                     _ => keep(Kind::Apps, package, *etc_edit)?,
                 }
             }
+            (Destination::Whiteout { .. }, _) if planted("a removal is no change") => Fate::Forget,
             (Destination::Whiteout { layer, package }, mode) => {
                 let layer = if mode == HarvestMode::Record { Kind::Apps } else { *layer };
                 keep(layer, package, false)?
@@ -251,9 +253,11 @@ impl Work<'_> {
         package: Option<String>,
         edit: bool,
     ) -> Result<Fate, WorkerError> {
-        let origin = self.origin(change);
+        let origin = self.origin(change).filter(|_| !planted("an entry forgets what it replaced"));
+        let edit = edit && !planted("an edit is taken for a whole file");
         let Change::Put { node, target, xattrs, extents, .. } = change else {
-            let entry = Entry { node: EntryNode::Whiteout, package, origin, digest: None, edit: false };
+            let entry =
+                Entry { node: EntryNode::Whiteout, package, origin, digest: None, edit: false };
             return Ok(Fate::Keep { layer, entry, runs: Vec::new() });
         };
         let mut xattrs = xattrs.clone();
@@ -370,7 +374,8 @@ fn in_home(path: &GuestPath) -> bool {
 /// another one: inode numbers come again, and with an image's file everything that it was born with.
 /// What made it a change of this session shows in its time.
 fn link(node: &Node) -> Option<u64> {
-    if node.links < 2 || node.kind == NodeKind::Directory {
+    let apart = planted("names of one node are kept apart");
+    if apart || node.links < 2 || node.kind == NodeKind::Directory {
         return None;
     }
     let NodeId(id) = node.id;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use goldleaf_block::{BlockNo, BlockRange, MapDevice, MapExtent, SourceIndex, Target};
 use goldleaf_ext4_compose::{Composer, Content, ContentRun, Op, Options, PutNode};
-use goldleaf_host::File;
+use goldleaf_host::{File, planted};
 use goldleaf_layer::merge::accounts::{Names, acl_to_ids};
 use goldleaf_layer::merge::{FileSet, FileState};
 use goldleaf_layer::plan::{Part, PlannedOp};
@@ -53,6 +53,8 @@ pub struct Emitter<'a> {
     removal: Option<GuestPath>,
     /// Steps below a directory that is to go if nothing is left in it.
     held: Vec<Held>,
+    /// What is to go from directories that were made anew.
+    cleared: BTreeSet<GuestPath>,
     extents: Vec<MapExtent>,
     slots: u64,
 }
@@ -87,6 +89,7 @@ impl<'a> Emitter<'a> {
             derived,
             removal: None,
             held: Vec::new(),
+            cleared: BTreeSet::new(),
             extents: Vec::new(),
             slots: 0,
         })
@@ -192,6 +195,9 @@ impl<'a> Emitter<'a> {
     fn empty(&self, held: &[Held]) -> Result<BTreeSet<GuestPath>, WorkerError> {
         let (mut gone, mut full) = (BTreeSet::new(), BTreeSet::new());
         let mut empty = BTreeSet::new();
+        if planted("a directory stays though nothing is left in it") {
+            return Ok(empty);
+        }
         // What is in a directory comes behind it.
         for step in held.iter().rev() {
             match step {
@@ -208,11 +214,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Whether all that the image has in a directory is among what goes.
-    fn all_gone(
-        &self,
-        path: &GuestPath,
-        gone: &BTreeSet<GuestPath>,
-    ) -> Result<bool, WorkerError> {
+    fn all_gone(&self, path: &GuestPath, gone: &BTreeSet<GuestPath>) -> Result<bool, WorkerError> {
         let Some(id) = self.lower(path)? else { return Ok(true) };
         let entries = self.volumes.tree.entries(id).map_err(refused)?;
         let is_gone = |name: &[u8]| path.join(name).is_ok_and(|path| gone.contains(&path));
@@ -220,10 +222,19 @@ impl<'a> Emitter<'a> {
     }
 
     fn carry_out(&mut self, op: Op) -> Result<(), WorkerError> {
-        if let Some(removed) = self.removal.take()
-            && removed != *op.path()
-        {
-            self.apply(Op::Remove { path: removed })?;
+        while let Some(path) = self.cleared.first().filter(|path| *path <= op.path()).cloned() {
+            self.cleared.remove(&path);
+            self.after_removal(Op::Remove { path })?;
+        }
+        self.after_removal(op)
+    }
+
+    fn after_removal(&mut self, op: Op) -> Result<(), WorkerError> {
+        match self.removal.take() {
+            Some(path) if path != *op.path() => self.apply(Op::Remove { path })?,
+            // Put over a directory, a directory would leave what is in it.
+            Some(path) if makes_directory(&op) => self.clear(&path)?,
+            _ => {}
         }
         match op {
             Op::Remove { path } => {
@@ -232,6 +243,18 @@ impl<'a> Emitter<'a> {
             }
             op => self.apply(op),
         }
+    }
+
+    /// What the image has in a directory that is made anew goes.
+    fn clear(&mut self, path: &GuestPath) -> Result<(), WorkerError> {
+        let tree = &self.volumes.tree;
+        let Some(id) = self.lower(path)? else { return Ok(()) };
+        if tree.node(id).map_err(refused)?.kind == NodeKind::Directory {
+            for entry in tree.entries(id).map_err(refused)? {
+                self.cleared.insert(path.join(&entry.name).map_err(refused)?);
+            }
+        }
+        Ok(())
     }
 
     /// Gives a step to the composer of its volume, by the path within the volume.
@@ -277,6 +300,9 @@ impl<'a> Emitter<'a> {
             self.emit(op)?;
         }
         self.release()?;
+        while let Some(path) = self.cleared.pop_first() {
+            self.after_removal(Op::Remove { path })?;
+        }
         if let Some(path) = self.removal.take() {
             self.apply(Op::Remove { path })?;
         }
@@ -362,7 +388,8 @@ impl<'a> Emitter<'a> {
             });
             put.content = Content::Runs { size: content.size, runs: runs.collect() };
         }
-        let below = if part == Part::Whole { None } else { self.lower(path)? };
+        let whole = part == Part::Whole || planted("an edit takes the mode along");
+        let below = if whole { None } else { self.lower(path)? };
         let Some(below) = below else { return Ok(put) };
         let below = self.lower_node(below)?;
         match part {
@@ -381,6 +408,10 @@ impl<'a> Emitter<'a> {
         }
         Ok(put)
     }
+}
+
+fn makes_directory(op: &Op) -> bool {
+    matches!(op, Op::Put { node, .. } if node.kind == NodeKind::Directory)
 }
 
 /// The number of a node's names, apart from those of other layers: versions of two layers that were

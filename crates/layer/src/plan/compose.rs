@@ -75,6 +75,8 @@ pub enum Parent {
     Other,
     /// A directory entry of the stack that was kept aside.
     KeptAside,
+    /// Something else than a directory that the stack itself has there.
+    Covered,
 }
 
 /// All that a decision depends on.
@@ -178,7 +180,9 @@ pub fn decide(case: &Case<'_>) -> Decision {
         Parent::Other if case.layer == Kind::UserData => {
             Decision::ApplyInNewParent(Some((Outcome::Shadows, Reason::ParentIsNoDirectory)))
         }
-        Parent::Other => Decision::KeepAside { reason: Reason::ParentIsNoDirectory },
+        Parent::Other | Parent::Covered => {
+            Decision::KeepAside { reason: Reason::ParentIsNoDirectory }
+        }
         Parent::Link => Decision::KeepAside { reason: Reason::ParentIsLink },
         Parent::KeptAside => Decision::KeepAside { reason: Reason::ParentKeptAside },
     }

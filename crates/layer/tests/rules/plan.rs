@@ -147,6 +147,16 @@ fn files_against_directories() {
 }
 
 #[test]
+fn what_the_stack_itself_puts_over_a_directory_stays() {
+    let entries = vec![
+        ("/srv/link", item(UserData, Some(NodeKind::Symlink), Some("/etc"))),
+        ("/srv/link/x", item(UserData, Some(File), None)),
+    ];
+    let reports = check(&tree(), entries, &["put /srv/link"]);
+    assert_eq!(reports[0].reason, Reason::ParentIsNoDirectory);
+}
+
+#[test]
 fn edits_keep_the_upstream_file_beside_them() {
     let mut edit = item(UserData, Some(File), Some("a"));
     edit.entry.edit = true;

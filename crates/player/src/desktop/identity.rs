@@ -52,7 +52,13 @@ pub fn make(
         editor.put(&guest_path(&path)?, entry)?;
     }
     for path in NEVER_CLONED {
-        let entry = Entry { node: EntryNode::Whiteout, package: None, origin: None, digest: None, edit: false };
+        let entry = Entry {
+            node: EntryNode::Whiteout,
+            package: None,
+            origin: None,
+            digest: None,
+            edit: false,
+        };
         editor.put(&guest_path(path)?, entry)?;
     }
     let created = home.now_unix_secs();

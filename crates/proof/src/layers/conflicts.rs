@@ -126,9 +126,8 @@ fn make(place: &Path, states: &[String; 4], which: usize) -> Result<()> {
     let renamed = rename(place, &old, &new)?;
     for item in old.iter().rev().filter(|item| !new.contains(item)) {
         let path = place.join(part(item).0);
-        let kept = new.iter().any(|other| {
-            part(other).0 == part(item).0 && kind(other) == kind(item)
-        });
+        let kept =
+            new.iter().any(|other| part(other).0 == part(item).0 && kind(other) == kind(item));
         match fs::symlink_metadata(&path) {
             Ok(data) if data.is_dir() && !kept => fs::remove_dir_all(&path)?,
             Ok(data) if !data.is_dir() && (!kept || kind(item) != '=') => fs::remove_file(&path)?,
@@ -187,7 +186,8 @@ fn make_item(place: &Path, item: &str, was: Option<&str>) -> Result<()> {
         '/' if !path.exists() => fs::create_dir(&path)?,
         '=' => {
             let content = content(rest);
-            let same = was.is_some_and(|was| kind(was) == '=' && self::content(part(was).1) == content);
+            let same =
+                was.is_some_and(|was| kind(was) == '=' && self::content(part(was).1) == content);
             if !same {
                 fs::write(&path, content)?;
             }

@@ -127,8 +127,7 @@ impl Ground {
 
     /// A LivePC over an image.
     pub fn livepc(&self, name: &str, image: &str, rules: Option<&str>) -> Result<()> {
-        let rules =
-            rules.map(|text| SiteRules { file: "site.toml".into(), text: text.to_owned() });
+        let rules = rules.map(|text| SiteRules { file: "site.toml".into(), text: text.to_owned() });
         let (name, image, layers) = (name.into(), image.into(), Vec::new());
         livepc::create(
             &self.home,

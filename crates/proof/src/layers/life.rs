@@ -188,7 +188,11 @@ fn mark(dice: &mut Dice, path: &Path) -> std::io::Result<()> {
 /// Puts something of another kind in the place of what is there.
 fn replace(dice: &mut Dice, path: &Path) -> std::io::Result<()> {
     let is_dir = fs::symlink_metadata(path)?.is_dir();
-    if is_dir { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    if is_dir {
+        fs::remove_dir_all(path)?
+    } else {
+        fs::remove_file(path)?
+    }
     match dice.below(4) {
         0 => symlink(format!("gone{}", dice.below(3)), path),
         1 => fs::write(path, content(dice)),

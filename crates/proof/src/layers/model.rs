@@ -69,13 +69,9 @@ impl Model {
     pub fn file(&mut self, image: &Tree, before: &Look, after: &Look) {
         self.sessions += 1;
         let mut fates = BTreeMap::new();
-        let all: BTreeSet<&String> = before.tree.keys().chain(after.tree.keys()).collect();
-        for path in all.into_iter().filter(|path| path.as_str() != "") {
-            let same = before.tree.get(path) == after.tree.get(path)
-                && before.stamps.get(path) == after.stamps.get(path);
-            if !same && !is_merged(path) {
-                fates.insert(path.clone(), self.fate(path, image, before, after));
-            }
+        for path in touched(before, after).into_iter().filter(|path| !is_merged(path)) {
+            let fate = self.fate(&path, image, before, after);
+            fates.insert(path, fate);
         }
         hold(&mut fates, image, &after.tree);
         self.below_replaced(&mut fates, &after.tree);
@@ -113,8 +109,8 @@ impl Model {
             To::Edits => {
                 let was = before.tree.get(path);
                 let inode = |look: &Look| look.stamps.get(path).map(|stamp| stamp.ino);
-                let only_attributes = was.is_some_and(|was| was.what == node.what)
-                    && inode(before) == inode(after);
+                let only_attributes =
+                    was.is_some_and(|was| was.what == node.what) && inode(before) == inode(after);
                 let edit = below.is_some_and(|below| {
                     below.what.has_content() && node.what.has_content() && below.what != node.what
                 });
@@ -178,12 +174,27 @@ impl Model {
         layers.for_each(|(_, layer)| layer.retain(|other, _| !at(other, path)));
     }
 
+    /// Whether a higher layer removes a directory above a path, or has something else in its place.
+    fn hidden(&self, kind: Kind, path: &str) -> bool {
+        let higher = || self.layers.iter().filter(|(other, _)| **other > kind);
+        let hides = |entry: &Entry| entry.node.as_ref().is_none_or(|n| !n.what.is_directory());
+        let mut up = parent(path);
+        while let Some(directory) = up {
+            if higher().any(|(_, layer)| layer.get(directory).is_some_and(hides)) {
+                return true;
+            }
+            up = parent(directory);
+        }
+        false
+    }
+
     /// What the next session is to find over an image.
     pub fn compose(&self, image: &Tree) -> Tree {
         let mut top: BTreeMap<&String, (Kind, &Entry)> = BTreeMap::new();
         for kind in Kind::PRIVATE {
             let layer = self.layers.get(&kind).into_iter().flatten();
-            top.extend(layer.map(|(path, entry)| (path, (kind, entry))));
+            let shown = layer.filter(|(path, _)| !self.hidden(kind, path));
+            top.extend(shown.map(|(path, entry)| (path, (kind, entry))));
         }
         let mut work = Composing::new(image);
         for (path, (kind, entry)) in top {
@@ -199,6 +210,22 @@ pub fn is_merged(path: &str) -> bool {
         .iter()
         .any(|name| path.strip_prefix("etc/") == Some(name))
         || path == "var/lib/dpkg/status"
+}
+
+/// The paths where something is new, gone or another; with one name of a node all of its names. That
+/// a node has a name less is nothing.
+fn touched(before: &Look, after: &Look) -> BTreeSet<String> {
+    let all = before.tree.keys().chain(after.tree.keys());
+    let alike = |path: &String| match (before.tree.get(path), after.tree.get(path)) {
+        (Some(was), Some(is)) => same(was, is) && before.stamps.get(path) == after.stamps.get(path),
+        _ => false,
+    };
+    let mut touched: BTreeSet<String> = all.filter(|path| !alike(path)).cloned().collect();
+    let group = |path: &String| after.tree.get(path)?.names.clone();
+    let groups: BTreeSet<String> = touched.iter().filter_map(group).collect();
+    let more = after.tree.keys().filter(|path| group(path).is_some_and(|g| groups.contains(&g)));
+    touched.extend(more.cloned());
+    touched
 }
 
 /// Whether two nodes are the same for a layer, whose directories are apart from what is in them.
@@ -278,6 +305,7 @@ impl<'a> Composing<'a> {
                     What::Directory if Some(directory) == parent(path) => Above::Directory,
                     What::Directory => Above::Nothing,
                     What::Link(_) if !self.made.contains(directory) => Above::ImageLink,
+                    _ if self.made.contains(directory) => Above::Aside,
                     _ => Above::Other,
                 };
             }

@@ -121,6 +121,7 @@ fn system(asked: Asked<'_>) -> Option<To> {
         let own = asked.in_image || path == "usr";
         return Some(if own { To::Nowhere } else { To::Keep(Kind::UserApps) });
     }
-    let shallow = !path.contains('/') || path.strip_prefix("var/").is_some_and(|rest| !rest.contains('/'));
+    let shallow =
+        !path.contains('/') || path.strip_prefix("var/").is_some_and(|rest| !rest.contains('/'));
     (shallow && asked.directory && asked.in_image).then_some(To::Nowhere)
 }

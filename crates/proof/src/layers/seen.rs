@@ -46,7 +46,6 @@ pub type Tree = BTreeMap<String, Node>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     pub ino: u64,
-    names: u64,
     modified: (i64, i64),
 }
 
@@ -81,11 +80,7 @@ pub fn look(root: &Path) -> Result<Look> {
 }
 
 fn stamp(data: &Metadata) -> Stamp {
-    Stamp {
-        ino: data.ino(),
-        names: data.nlink(),
-        modified: (data.mtime(), data.mtime_nsec()),
-    }
+    Stamp { ino: data.ino(), modified: (data.mtime(), data.mtime_nsec()) }
 }
 
 fn node(path: &Path, data: &Metadata) -> Result<Node> {

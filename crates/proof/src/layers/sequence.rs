@@ -79,7 +79,6 @@ pub fn child(args: &[String]) -> Result<()> {
     let images = make_images(seed, bug.first().map(String::as_str))?;
     let mut found = Found::default();
     for number in 0..count {
-        if std::env::var("ONLY").is_ok_and(|n| n != number.to_string()) { continue; }
         let mut life = Life::new(&images, seed, number);
         let lived = life.live();
         for line in life.wrong.iter().take(TOLD_MAX.saturating_sub(found.wrong as usize)) {
@@ -193,12 +192,6 @@ impl<'a> Life<'a> {
             Ok(())
         })?;
         let (before, after) = looks.ok_or("a session without a story")?;
-        if let Ok(watch) = std::env::var("WATCH") {
-            for path in before.tree.keys().chain(after.tree.keys()).chain(image.keys()).filter(|p| p.starts_with(&watch)).collect::<std::collections::BTreeSet<_>>() {
-                eprintln!("    {path}: image {} | before {} {:?} | after {} {:?}", super::seen::show(image.get(path)), super::seen::show(before.tree.get(path)), before.stamps.get(path), super::seen::show(after.tree.get(path)), after.stamps.get(path));
-            }
-            eprintln!("   model {:?}", self.model.layers.iter().map(|(k,l)| (k, l.keys().filter(|p| p.starts_with(&watch)).collect::<Vec<_>>())).collect::<Vec<_>>());
-        }
         self.model.file(image, &before, &after);
         self.reboots += 1;
         self.compare_layers("the session")
@@ -246,7 +239,6 @@ impl<'a> Life<'a> {
 
     /// The layers have the paths that they must have, and no others.
     fn compare_layers(&mut self, after: &str) -> Result<()> {
-        if std::env::var("WATCH").is_ok() { eprintln!("--- {after}"); }
         let ground = &self.images.ground;
         let found = ground.layers(&self.name)?;
         for kind in Kind::PRIVATE {
@@ -260,7 +252,8 @@ impl<'a> Life<'a> {
                     Some(false) => "an entry",
                 };
                 let (have, must) = (say(have.get(path)), say(must.get(path)));
-                self.wrong.push(format!("after {after}: {kind} has {have} for /{path}, not {must}"));
+                self.wrong
+                    .push(format!("after {after}: {kind} has {have} for /{path}, not {must}"));
             }
         }
         for history in desktop::history(&ground.home, &self.name)? {

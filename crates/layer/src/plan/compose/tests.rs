@@ -237,7 +237,13 @@ const TABLE: &str = "
 
 #[test]
 fn digests_are_asked_for_where_they_matter() {
-    let entry = |origin| Entry { node: node(NodeKind::File), package: None, origin, digest: None, edit: false };
+    let entry = |origin| Entry {
+        node: node(NodeKind::File),
+        package: None,
+        origin,
+        digest: None,
+        edit: false,
+    };
     assert!(needs_digest(Kind::UserApps, &entry(None), NodeKind::File));
     assert!(needs_digest(Kind::Local, &entry(Some(digest('a'))), NodeKind::Symlink));
     assert!(!needs_digest(Kind::Local, &entry(None), NodeKind::File));
