@@ -403,7 +403,7 @@ impl<'a> Emitter<'a> {
                 let mode = if alike { below.attrs.mode } else { put.attrs.mode & 0o777 };
                 let mtime = put.attrs.mtime;
                 put.attrs = Attrs { mtime, mode, ..below.attrs };
-                put.xattrs = below.xattrs;
+                put.xattrs = if alike { below.xattrs } else { Vec::new() };
             }
         }
         Ok(put)

@@ -45,6 +45,7 @@ pub(super) fn node(kind: NodeKind, number: u64) -> Entry {
     };
     let content = Content { size: 5000, extents: vec![run] };
     Entry {
+        digest: None,
         edit: kind == NodeKind::File,
         node: EntryNode::Node {
             kind,

@@ -451,7 +451,8 @@ impl<'a> Composing<'a> {
 fn content_of(node: &Node, below: &Node) -> Node {
     let alike = std::mem::discriminant(&node.what) == std::mem::discriminant(&below.what);
     let mode = if alike { below.mode } else { node.mode };
-    let (owner, xattrs) = (below.owner, below.xattrs.clone());
+    let xattrs = if alike { below.xattrs.clone() } else { BTreeMap::new() };
+    let owner = below.owner;
     Node { what: node.what.clone(), mode, owner, xattrs, names: None }
 }
 
