@@ -58,6 +58,7 @@ fn check(row: &str) {
     let has = |flag| flags.contains(&flag);
     let entry = Entry {
         edit: has("edit"),
+        digest: None,
         node: kind(entry_text).map_or(EntryNode::Whiteout, node),
         package: None,
         origin: origin.chars().next().filter(|&c| c != '-').map(digest),
