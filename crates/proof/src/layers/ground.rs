@@ -216,8 +216,7 @@ fn write_difference(base: &MapDevice, after: &Path, session: &Arc<SessionDevice>
         base.read_at(ByteOffset(at), &mut old[..len])?;
         file.read_exact_at(&mut new[..len], at)?;
         let blocks = old[..len].chunks(BLOCK).zip(new[..len].chunks(BLOCK));
-        for (index, (old, new)) in blocks.enumerate().filter(|(_, (old, new))| old != new) {
-            let _ = old;
+        for (index, (_, new)) in blocks.enumerate().filter(|(_, (old, new))| old != new) {
             session.write_at(ByteOffset(at + (index * BLOCK) as u64), new)?;
         }
     }
