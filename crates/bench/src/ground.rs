@@ -236,7 +236,7 @@ fn entry(kind: NodeKind, content: Content) -> Entry {
         target: Vec::new(),
         link: None,
     };
-    Entry { node, package: None, origin: None, edit: false }
+    Entry { node, package: None, origin: None, digest: None, edit: false }
 }
 
 /// As much of a Debian as an import asks for, and files: two thirds in /usr, one third in a home.

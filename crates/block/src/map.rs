@@ -115,8 +115,8 @@ impl ExtentMap {
         Ok(builder.finish())
     }
 
-    /// Refuses a map that names blocks which its sources do not have. `source_blocks` has the length
-    /// of each.
+    /// Refuses a map that names blocks which its sources do not have. `source_blocks` has the
+    /// length of each.
     pub fn check_sources(&self, source_blocks: &[BlockCount]) -> Result<(), BlockError> {
         self.extents.iter().try_for_each(|extent| check_extent(extent, source_blocks))
     }

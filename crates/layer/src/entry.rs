@@ -147,8 +147,11 @@ pub struct Entry {
     pub package: Option<String>,
     /// Digest of what the layers below had at this path when the entry was made: the content of a
     /// file, the target of a link; `None` when there was nothing. Says whether the entry shadows
-    /// something that has been fixed since.
+    /// something that has been fixed since. Of what has no content but a kind (a directory in whose
+    /// place the entry is, a pipe): [`crate::plan::bare_digest`].
     pub origin: Option<Digest>,
+    /// Digest of the entry's own content or target, where there is an origin to compare it with.
+    pub digest: Option<Digest>,
     /// Only the content is meant: an edit of a file that the layers below own, whose owner and mode
     /// stay theirs.
     pub edit: bool,

@@ -333,7 +333,7 @@ fn entry(
         target: Vec::new(),
         link: None,
     };
-    Entry { node, package: package.map(Into::into), origin: None, edit: false }
+    Entry { node, package: package.map(Into::into), origin: None, digest: None, edit: false }
 }
 
 /// The paths of a package as its list file has them, directories included.

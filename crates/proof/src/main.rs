@@ -18,6 +18,7 @@ mod guests;
 mod hostile;
 mod interleave;
 mod killpoints;
+mod layers;
 mod nbd;
 mod replay;
 mod sandbox;
@@ -41,6 +42,7 @@ const GROUPS: &[Group] = &[
     ("interleave", interleave::run),
     ("bugs", storage::bugs),
     ("killpoints", killpoints::run),
+    ("layers", layers::run),
     ("sandbox", sandbox::run),
     ("hostile", hostile::run),
     ("nbd", nbd::run),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.split_first() {
         Some((word, rest)) if word == "worker" => worker(rest),
+        Some((word, rest)) if word == "lives" => layers::child(rest),
         Some((word, rest)) if word == "batch" => hostile::child(rest),
         Some((word, rest)) if word == "chapter" => killpoints::child(rest),
         Some((word, rest)) if word == "probe" => sandbox::child(rest),
@@ -69,7 +72,9 @@ fn main() -> ExitCode {
 
 /// A worker that this program started, as the product's own program would be one.
 fn worker(args: &[String]) -> Result<ExitCode> {
-    let count = args.first().ok_or("worker: how many files?")?.parse()?;
+    let (count, bug) = args.split_last().ok_or("worker: how many files?")?;
+    layers::plant(bug.first());
+    let count = count.parse()?;
     Ok(goldleaf_worker::serve(count).map(|()| ExitCode::SUCCESS)?)
 }
 

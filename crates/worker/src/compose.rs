@@ -148,7 +148,7 @@ impl ComposeFacts for StackFacts {
         if self.conffiles.contains_key(path) { Conffile::Edited } else { Conffile::No }
     }
 
-    fn content(&self, _entry: &Entry) -> Option<Digest> {
-        None
+    fn content(&self, entry: &Entry) -> Option<Digest> {
+        entry.digest
     }
 }

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use goldleaf_block::BLOCK_SIZE;
+use goldleaf_host::planted;
 use goldleaf_layer::classify::{
     Classified, Destination, Facts, Options, Reason, classify, summarize,
 };
@@ -17,6 +18,7 @@ use goldleaf_layer::merge::accounts::{Names, acl_to_names};
 use goldleaf_layer::merge::derived::ld_cache;
 use goldleaf_layer::merge::dpkg::not_at_rest;
 use goldleaf_layer::merge::{DiffContext, FileSet, Record, handler_of, handlers};
+use goldleaf_layer::plan::bare_digest;
 use goldleaf_layer::rules::RuleSet;
 use goldleaf_layer::{Content, Digest, Entry, EntryAttrs, EntryNode, Kind};
 use goldleaf_tree::{Change, FileTree, GuestPath, Node, NodeId, NodeKind};
@@ -208,6 +210,7 @@ impl Work<'_> {
                     _ => keep(Kind::Apps, package, *etc_edit)?,
                 }
             }
+            (Destination::Whiteout { .. }, _) if planted("a removal is no change") => Fate::Forget,
             (Destination::Whiteout { layer, package }, mode) => {
                 let layer = if mode == HarvestMode::Record { Kind::Apps } else { *layer };
                 keep(layer, package, false)?
@@ -250,9 +253,11 @@ impl Work<'_> {
         package: Option<String>,
         edit: bool,
     ) -> Result<Fate, WorkerError> {
-        let origin = self.facts.below_digest(change.path());
+        let origin = self.origin(change).filter(|_| !planted("an entry forgets what it replaced"));
+        let edit = edit && !planted("an edit is taken for a whole file");
         let Change::Put { node, target, xattrs, extents, .. } = change else {
-            let entry = Entry { node: EntryNode::Whiteout, package, origin, edit: false };
+            let entry =
+                Entry { node: EntryNode::Whiteout, package, origin, digest: None, edit: false };
             return Ok(Fate::Keep { layer, entry, runs: Vec::new() });
         };
         let mut xattrs = xattrs.clone();
@@ -268,7 +273,23 @@ impl Work<'_> {
             link: link(node),
         };
         let runs = self.runs(node, extents);
-        Ok(Fate::Keep { layer, entry: Entry { node: entry, package, origin, edit }, runs })
+        let digest = origin.and_then(|_| self.facts.digest(change));
+        Ok(Fate::Keep { layer, entry: Entry { node: entry, package, origin, digest, edit }, runs })
+    }
+
+    /// What is below, for the composer to know whether it moved. Directories are compared only with
+    /// what is put in their place: two of them do not conflict.
+    fn origin(&self, change: &Change) -> Option<Digest> {
+        let directory = |kind: NodeKind| kind == NodeKind::Directory;
+        let replaces = match change {
+            Change::Put { node, .. } => !directory(node.kind),
+            Change::Remove { .. } => false,
+        };
+        let bare = || {
+            let kind = self.facts.below(change.path())?.kind;
+            if directory(kind) && !replaces { None } else { bare_digest(kind) }
+        };
+        self.facts.below_digest(change.path()).or_else(bare)
     }
 
     fn attrs(&self, node: &Node) -> EntryAttrs {
@@ -350,14 +371,16 @@ fn in_home(path: &GuestPath) -> bool {
 }
 
 /// A number for the names of one node, which no other node of the layer has, of this session or of
-/// another one: inode numbers come again.
+/// another one: inode numbers come again, and with an image's file everything that it was born with.
+/// What made it a change of this session shows in its time.
 fn link(node: &Node) -> Option<u64> {
-    if node.links < 2 || node.kind == NodeKind::Directory {
+    let apart = planted("names of one node are kept apart");
+    if apart || node.links < 2 || node.kind == NodeKind::Directory {
         return None;
     }
     let NodeId(id) = node.id;
-    let born = node.attrs.crtime;
-    let text = format!("{id} {} {} {}", node.generation, born.secs, born.nanos);
+    let (born, changed) = (node.attrs.crtime, node.attrs.ctime);
+    let text = format!("{id} {} {born:?} {changed:?}", node.generation);
     let Digest(bytes) = Digest::of(text.as_bytes());
     Some(u64::from_le_bytes(bytes[..8].try_into().unwrap_or_default()))
 }

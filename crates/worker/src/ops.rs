@@ -1,15 +1,15 @@
 //! Steps of a plan, put in the order of paths and carried out on the volumes they belong to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use goldleaf_block::{BlockNo, BlockRange, MapDevice, MapExtent, SourceIndex, Target};
 use goldleaf_ext4_compose::{Composer, Content, ContentRun, Op, Options, PutNode};
-use goldleaf_host::File;
+use goldleaf_host::{File, planted};
 use goldleaf_layer::merge::accounts::{Names, acl_to_ids};
 use goldleaf_layer::merge::{FileSet, FileState};
 use goldleaf_layer::plan::{Part, PlannedOp};
-use goldleaf_layer::{Entry, EntryAttrs, EntryNode, Owner};
+use goldleaf_layer::{Digest, Entry, EntryAttrs, EntryNode, Kind, Owner};
 use goldleaf_tree::{Attrs, FileTree, GuestPath, Node, NodeId, NodeKind, Timestamp, resolve};
 
 use crate::WorkerError;
@@ -20,6 +20,22 @@ use crate::volumes::{Volumes, first_block, on_disk, view};
 
 /// `nobody` and `nogroup`: who gets what belongs to an account that the stack does not have.
 const NOBODY: u32 = 65534;
+
+/// A step that is held back.
+enum Held {
+    Op(Op),
+    /// A directory is to go if nothing is left in it.
+    IfEmpty(GuestPath),
+}
+
+impl Held {
+    fn path(&self) -> &GuestPath {
+        match self {
+            Held::Op(op) => op.path(),
+            Held::IfEmpty(path) => path,
+        }
+    }
+}
 
 /// Carries steps out.
 pub struct Emitter<'a> {
@@ -35,8 +51,10 @@ pub struct Emitter<'a> {
     derived: Vec<GuestPath>,
     /// A removal that waits to see whether something is put at its path.
     removal: Option<GuestPath>,
-    /// Directories to remove if nothing is left in them.
-    if_empty: Vec<GuestPath>,
+    /// Steps below a directory that is to go if nothing is left in it.
+    held: Vec<Held>,
+    /// What is to go from directories that were made anew.
+    cleared: BTreeSet<GuestPath>,
     extents: Vec<MapExtent>,
     slots: u64,
 }
@@ -70,7 +88,8 @@ impl<'a> Emitter<'a> {
             later,
             derived,
             removal: None,
-            if_empty: Vec::new(),
+            held: Vec::new(),
+            cleared: BTreeSet::new(),
             extents: Vec::new(),
             slots: 0,
         })
@@ -86,8 +105,8 @@ impl<'a> Emitter<'a> {
     ) -> Result<(), WorkerError> {
         let op = match step {
             PlannedOp::Remove { path, only_if_empty: true } => {
-                self.if_empty.push(path);
-                return Ok(());
+                self.emit_until(&path)?;
+                return self.hold(Held::IfEmpty(path));
             }
             PlannedOp::Remove { path, only_if_empty: false } => Op::Remove { path },
             PlannedOp::MakeDirectory { path } => {
@@ -99,7 +118,10 @@ impl<'a> Emitter<'a> {
                 None => return Ok(()),
             },
             PlannedOp::Put { path, item, part } => {
-                let node = self.node(&path, &item.entry, part, runs)?;
+                let mut node = self.node(&path, &item.entry, part, runs)?;
+                // What is taken from below may differ from name to name.
+                let whole = node.link.filter(|_| part == Part::Whole);
+                node.link = whole.map(|link| link_within(item.layer, link));
                 Op::Put { path, node }
             }
         };
@@ -130,10 +152,89 @@ impl<'a> Emitter<'a> {
     }
 
     fn emit(&mut self, op: Op) -> Result<(), WorkerError> {
-        if let Some(removed) = self.removal.take()
-            && removed != *op.path()
+        if self.held.is_empty() { self.carry_out(op) } else { self.hold(Held::Op(op)) }
+    }
+
+    /// Keeps a step back until it is known what is left in the directory that the first one kept
+    /// back is about: whether that goes must be said before what is done in it.
+    fn hold(&mut self, step: Held) -> Result<(), WorkerError> {
+        if let Some(Held::IfEmpty(first)) = self.held.first()
+            && !step.path().starts_with(first)
         {
-            self.apply(Op::Remove { path: removed })?;
+            self.release()?;
+        }
+        match step {
+            Held::Op(op) if self.held.is_empty() => self.carry_out(op),
+            step => {
+                self.held.push(step);
+                Ok(())
+            }
+        }
+    }
+
+    /// Carries out what was held back, and of directories with nothing left in them only that they
+    /// go.
+    fn release(&mut self) -> Result<(), WorkerError> {
+        let held = std::mem::take(&mut self.held);
+        let empty = self.empty(&held)?;
+        let within = |path: &GuestPath| empty.iter().any(|e| e != path && path.starts_with(e));
+        for step in held {
+            match step {
+                step if within(step.path()) => {}
+                Held::Op(op) => self.carry_out(op)?,
+                Held::IfEmpty(path) if empty.contains(&path) => {
+                    self.carry_out(Op::Remove { path })?;
+                }
+                Held::IfEmpty(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The directories among held steps in which nothing is left.
+    fn empty(&self, held: &[Held]) -> Result<BTreeSet<GuestPath>, WorkerError> {
+        let (mut gone, mut full) = (BTreeSet::new(), BTreeSet::new());
+        let mut empty = BTreeSet::new();
+        if planted("a directory stays though nothing is left in it") {
+            return Ok(empty);
+        }
+        // What is in a directory comes behind it.
+        for step in held.iter().rev() {
+            match step {
+                Held::Op(Op::Put { path, .. }) => full.extend(path.parent()),
+                Held::Op(Op::Remove { path }) => drop(gone.insert(path.clone())),
+                Held::IfEmpty(path) if !full.contains(path) && self.all_gone(path, &gone)? => {
+                    gone.insert(path.clone());
+                    empty.insert(path.clone());
+                }
+                Held::IfEmpty(path) => full.extend(path.parent()),
+            }
+        }
+        Ok(empty)
+    }
+
+    /// Whether all that the image has in a directory is among what goes.
+    fn all_gone(&self, path: &GuestPath, gone: &BTreeSet<GuestPath>) -> Result<bool, WorkerError> {
+        let Some(id) = self.lower(path)? else { return Ok(true) };
+        let entries = self.volumes.tree.entries(id).map_err(refused)?;
+        let is_gone = |name: &[u8]| path.join(name).is_ok_and(|path| gone.contains(&path));
+        Ok(entries.iter().all(|entry| is_gone(&entry.name)))
+    }
+
+    fn carry_out(&mut self, op: Op) -> Result<(), WorkerError> {
+        while let Some(path) = self.cleared.first().filter(|path| *path <= op.path()).cloned() {
+            self.cleared.remove(&path);
+            self.after_removal(Op::Remove { path })?;
+        }
+        self.after_removal(op)
+    }
+
+    fn after_removal(&mut self, op: Op) -> Result<(), WorkerError> {
+        match self.removal.take() {
+            Some(path) if path != *op.path() => self.apply(Op::Remove { path })?,
+            // Put over a directory, a directory would leave what is in it.
+            Some(path) if makes_directory(&op) => self.clear(&path)?,
+            _ => {}
         }
         match op {
             Op::Remove { path } => {
@@ -142,6 +243,18 @@ impl<'a> Emitter<'a> {
             }
             op => self.apply(op),
         }
+    }
+
+    /// What the image has in a directory that is made anew goes.
+    fn clear(&mut self, path: &GuestPath) -> Result<(), WorkerError> {
+        let tree = &self.volumes.tree;
+        let Some(id) = self.lower(path)? else { return Ok(()) };
+        if tree.node(id).map_err(refused)?.kind == NodeKind::Directory {
+            for entry in tree.entries(id).map_err(refused)? {
+                self.cleared.insert(path.join(&entry.name).map_err(refused)?);
+            }
+        }
+        Ok(())
     }
 
     /// Gives a step to the composer of its volume, by the path within the volume.
@@ -185,6 +298,10 @@ impl<'a> Emitter<'a> {
     pub fn finish(mut self) -> Result<(Vec<MapExtent>, u64), WorkerError> {
         while let Some((_, op)) = self.later.pop_first() {
             self.emit(op)?;
+        }
+        self.release()?;
+        while let Some(path) = self.cleared.pop_first() {
+            self.after_removal(Op::Remove { path })?;
         }
         if let Some(path) = self.removal.take() {
             self.apply(Op::Remove { path })?;
@@ -271,7 +388,8 @@ impl<'a> Emitter<'a> {
             });
             put.content = Content::Runs { size: content.size, runs: runs.collect() };
         }
-        let below = if part == Part::Whole { None } else { self.lower(path)? };
+        let whole = part == Part::Whole || planted("an edit takes the mode along");
+        let below = if whole { None } else { self.lower(path)? };
         let Some(below) = below else { return Ok(put) };
         let below = self.lower_node(below)?;
         match part {
@@ -280,13 +398,27 @@ impl<'a> Emitter<'a> {
                 put.target = below.target;
             }
             _ => {
+                // A link's mode means nothing, and all is allowed by it.
+                let alike = put.kind == below.kind;
+                let mode = if alike { below.attrs.mode } else { put.attrs.mode & 0o777 };
                 let mtime = put.attrs.mtime;
-                put.attrs = Attrs { mtime, ..below.attrs };
-                put.xattrs = below.xattrs;
+                put.attrs = Attrs { mtime, mode, ..below.attrs };
+                put.xattrs = if alike { below.xattrs } else { Vec::new() };
             }
         }
         Ok(put)
     }
+}
+
+fn makes_directory(op: &Op) -> bool {
+    matches!(op, Op::Put { node, .. } if node.kind == NodeKind::Directory)
+}
+
+/// The number of a node's names, apart from those of other layers: versions of two layers that were
+/// made at different times may use one number for two nodes.
+fn link_within(layer: Kind, link: u64) -> u64 {
+    let Digest(bytes) = Digest::of(format!("{layer} {link}").as_bytes());
+    u64::from_le_bytes(bytes[..8].try_into().unwrap_or_default())
 }
 
 fn goldleaf_tree_volume(id: NodeId) -> usize {

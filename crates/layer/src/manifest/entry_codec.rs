@@ -1,9 +1,9 @@
 //! An entry within a directory object.
 //!
 //! ```text
-//!   entry  := flags:u8 [package:bytes] [origin:hash] [node]     1 = node (else whiteout),
-//!                                                               2 = package, 4 = origin,
-//!                                                               8 = only the content is meant
+//!   entry  := flags:u8 [package:bytes] [origin:hash] [digest:hash] [node]
+//!             flags: 1 = node (else whiteout), 2 = package, 4 = origin, 8 = only the content is
+//!             meant, 16 = digest
 //!   node   := kind:u8 [major:int minor:int] mode:int user:owner group:owner
 //!             mtime:time ctime:time crtime:time flags:int xattrs:list(name:bytes value:bytes)
 //!             acl-names:list(number:int owner) size:int extents:list(extent) target:bytes
@@ -25,6 +25,7 @@ const HAS_NODE: u8 = 1;
 const HAS_PACKAGE: u8 = 2;
 const HAS_ORIGIN: u8 = 4;
 const IS_EDIT: u8 = 8;
+const HAS_DIGEST: u8 = 16;
 
 pub(super) fn encode_entry(out: &mut Encoder, entry: &Entry) {
     let mut flags = 0;
@@ -33,6 +34,7 @@ pub(super) fn encode_entry(out: &mut Encoder, entry: &Entry) {
         (HAS_PACKAGE, entry.package.is_some()),
         (HAS_ORIGIN, entry.origin.is_some()),
         (IS_EDIT, entry.edit),
+        (HAS_DIGEST, entry.digest.is_some()),
     ] {
         flags |= if set { flag } else { 0 };
     }
@@ -42,6 +44,9 @@ pub(super) fn encode_entry(out: &mut Encoder, entry: &Entry) {
     }
     if let Some(origin) = &entry.origin {
         out.hash(origin);
+    }
+    if let Some(digest) = &entry.digest {
+        out.hash(digest);
     }
     if let EntryNode::Node { kind, attrs, xattrs, acl_names, content, target, link } = &entry.node {
         encode_kind(out, *kind);
@@ -64,13 +69,14 @@ pub(super) fn encode_entry(out: &mut Encoder, entry: &Entry) {
 
 pub(super) fn decode_entry(from: &mut Decoder) -> Result<Entry, ManifestError> {
     let flags = from.byte()?;
-    if flags & !(HAS_NODE | HAS_PACKAGE | HAS_ORIGIN | IS_EDIT) != 0 {
+    if flags & !(HAS_NODE | HAS_PACKAGE | HAS_ORIGIN | IS_EDIT | HAS_DIGEST) != 0 {
         return Err(from.corrupt("flags of an entry", flags));
     }
     let package = if flags & HAS_PACKAGE != 0 { Some(from.text()?) } else { None };
     let origin = if flags & HAS_ORIGIN != 0 { Some(from.hash()?) } else { None };
+    let digest = if flags & HAS_DIGEST != 0 { Some(from.hash()?) } else { None };
     let node = if flags & HAS_NODE != 0 { decode_node(from)? } else { EntryNode::Whiteout };
-    Ok(Entry { node, package, origin, edit: flags & IS_EDIT != 0 })
+    Ok(Entry { node, package, origin, digest, edit: flags & IS_EDIT != 0 })
 }
 
 fn decode_node(from: &mut Decoder) -> Result<EntryNode, ManifestError> {

@@ -42,7 +42,7 @@ fn arrived(outline: Outline) -> Entry {
 }
 
 fn whiteout() -> Entry {
-    Entry { node: EntryNode::Whiteout, package: None, origin: None, edit: false }
+    Entry { node: EntryNode::Whiteout, package: None, origin: None, digest: None, edit: false }
 }
 
 pub(super) fn node(kind: NodeKind, number: u64) -> Entry {
@@ -61,6 +61,7 @@ pub(super) fn node(kind: NodeKind, number: u64) -> Entry {
     };
     let content = Content { size: 5000, extents: vec![run] };
     Entry {
+        digest: (kind == NodeKind::File).then(|| Digest::of(b"own")),
         edit: kind == NodeKind::File,
         node: EntryNode::Node {
             kind,

@@ -75,6 +75,8 @@ pub enum Parent {
     Other,
     /// A directory entry of the stack that was kept aside.
     KeptAside,
+    /// Something else than a directory that the stack itself has there.
+    Covered,
 }
 
 /// All that a decision depends on.
@@ -178,7 +180,9 @@ pub fn decide(case: &Case<'_>) -> Decision {
         Parent::Other if case.layer == Kind::UserData => {
             Decision::ApplyInNewParent(Some((Outcome::Shadows, Reason::ParentIsNoDirectory)))
         }
-        Parent::Other => Decision::KeepAside { reason: Reason::ParentIsNoDirectory },
+        Parent::Other | Parent::Covered => {
+            Decision::KeepAside { reason: Reason::ParentIsNoDirectory }
+        }
         Parent::Link => Decision::KeepAside { reason: Reason::ParentIsLink },
         Parent::KeptAside => Decision::KeepAside { reason: Reason::ParentKeptAside },
     }
@@ -280,7 +284,7 @@ fn content_node(case: &Case<'_>, node: NodeKind, lower: Lower) -> Decision {
 
 /// Both sides came to the same content. Attributes of the user's own kinds still count.
 fn same_on_both(case: &Case<'_>) -> Decision {
-    let own = matches!(case.layer, Kind::UserData | Kind::Identity | Kind::Local);
+    let own = matches!(case.layer, Kind::UserData | Kind::Identity);
     if own && !case.entry.edit {
         Decision::Apply(None)
     } else {
@@ -316,10 +320,17 @@ fn content(kind: NodeKind) -> bool {
     matches!(kind, NodeKind::File | NodeKind::Symlink)
 }
 
+/// What stands for a content in [`Entry::origin`] where there is none to compare, only a kind.
+pub fn bare_digest(kind: NodeKind) -> Option<Digest> {
+    (!content(kind)).then(|| Digest::of(format!("no content: {kind:?}").as_bytes()))
+}
+
 /// Whether below is as it was when the entry was made.
 fn unchanged_below(case: &Case<'_>) -> bool {
     match (case.entry.origin, case.lower) {
-        (Some(origin), Some(lower)) => lower.digest == Some(origin),
+        (Some(origin), Some(lower)) => {
+            lower.digest.or_else(|| bare_digest(lower.kind)) == Some(origin)
+        }
         (None, None) => true,
         _ => false,
     }

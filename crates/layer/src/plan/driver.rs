@@ -400,7 +400,7 @@ impl<'a> Planner<'a> {
             {
                 Parent::KeptAside
             }
-            EntryNode::Node { .. } if applied => Parent::Other,
+            EntryNode::Node { .. } if applied => Parent::Covered,
             _ if parent != Parent::Directory => parent,
             _ => return self.implicit(name),
         };

@@ -17,7 +17,8 @@ mod driver;
 mod report;
 
 pub use compose::{
-    Case, Conffile, Decision, Lower, PackageState, Parent, UPSTREAM_SUFFIX, decide, needs_digest,
+    Case, Conffile, Decision, Lower, PackageState, Parent, UPSTREAM_SUFFIX, bare_digest, decide,
+    needs_digest,
 };
 pub use driver::{
     ComposeFacts, Part, Plan, PlanError, PlannedOp, Planner, StackItem, content_digest, plan,

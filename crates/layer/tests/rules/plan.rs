@@ -54,7 +54,7 @@ pub fn item(layer: Kind, node: Option<NodeKind>, origin: Option<&str>) -> StackI
         link: Some(7),
     });
     let origin = origin.map(|text| Digest::of(text.as_bytes()));
-    StackItem { layer, entry: Entry { node, package: None, origin, edit: false } }
+    StackItem { layer, entry: Entry { node, package: None, origin, digest: None, edit: false } }
 }
 
 fn show(op: &PlannedOp) -> String {
@@ -144,6 +144,16 @@ fn files_against_directories() {
         ("/usr/bin/x", item(UserApps, Some(File), None)),
     ];
     assert_eq!(check(&tree(), entries, &["rm /usr/bin", "put /usr/bin"]).len(), 2);
+}
+
+#[test]
+fn what_the_stack_itself_puts_over_a_directory_stays() {
+    let entries = vec![
+        ("/srv/link", item(UserData, Some(NodeKind::Symlink), Some("/etc"))),
+        ("/srv/link/x", item(UserData, Some(File), None)),
+    ];
+    let reports = check(&tree(), entries, &["put /srv/link"]);
+    assert_eq!(reports[0].reason, Reason::ParentIsNoDirectory);
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(crate) fn file(blob: Digest) -> Entry {
         target: Vec::new(),
         link: None,
     };
-    Entry { node, package: None, origin: None, edit: false }
+    Entry { node, package: None, origin: None, digest: None, edit: false }
 }
 
 /// A pack with a version of a layer that has one file.

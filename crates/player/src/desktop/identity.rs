@@ -52,7 +52,13 @@ pub fn make(
         editor.put(&guest_path(&path)?, entry)?;
     }
     for path in NEVER_CLONED {
-        let entry = Entry { node: EntryNode::Whiteout, package: None, origin: None, edit: false };
+        let entry = Entry {
+            node: EntryNode::Whiteout,
+            package: None,
+            origin: None,
+            digest: None,
+            edit: false,
+        };
         editor.put(&guest_path(path)?, entry)?;
     }
     let created = home.now_unix_secs();
@@ -119,7 +125,7 @@ fn file_entry(
         target: Vec::new(),
         link: None,
     };
-    Ok(Entry { node, package: None, origin: None, edit: false })
+    Ok(Entry { node, package: None, origin: None, digest: None, edit: false })
 }
 
 /// One key of each type that the image carries. Where ssh-keygen is missing the guest makes its own

@@ -284,7 +284,7 @@ fn stack() -> Result<Vec<StackEntry>> {
     let stacked = entries.into_iter().map(|(path, node)| {
         let layer = StackLayer::Private(Kind::UserData);
         let node = node.map_or(EntryNode::Whiteout, |(kind, target)| plain(kind, target));
-        let entry = Entry { node, package: None, origin: None, edit: false };
+        let entry = Entry { node, package: None, origin: None, digest: None, edit: false };
         Ok(StackEntry { path: GuestPath::parse(path)?, layer, entry, runs: Vec::new() })
     });
     stacked.collect()

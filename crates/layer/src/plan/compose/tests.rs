@@ -58,6 +58,7 @@ fn check(row: &str) {
     let has = |flag| flags.contains(&flag);
     let entry = Entry {
         edit: has("edit"),
+        digest: None,
         node: kind(entry_text).map_or(EntryNode::Whiteout, node),
         package: None,
         origin: origin.chars().next().filter(|&c| c != '-').map(digest),
@@ -237,7 +238,13 @@ const TABLE: &str = "
 
 #[test]
 fn digests_are_asked_for_where_they_matter() {
-    let entry = |origin| Entry { node: node(NodeKind::File), package: None, origin, edit: false };
+    let entry = |origin| Entry {
+        node: node(NodeKind::File),
+        package: None,
+        origin,
+        digest: None,
+        edit: false,
+    };
     assert!(needs_digest(Kind::UserApps, &entry(None), NodeKind::File));
     assert!(needs_digest(Kind::Local, &entry(Some(digest('a'))), NodeKind::Symlink));
     assert!(!needs_digest(Kind::Local, &entry(None), NodeKind::File));
