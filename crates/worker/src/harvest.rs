@@ -371,8 +371,8 @@ fn in_home(path: &GuestPath) -> bool {
 }
 
 /// A number for the names of one node, which no other node of the layer has, of this session or of
-/// another one: inode numbers come again, and with an image's file everything that it was born with.
-/// What made it a change of this session shows in its time.
+/// another one: inode numbers come again, and with an image's file everything that it was born
+/// with. What made it a change of this session shows in its time.
 fn link(node: &Node) -> Option<u64> {
     let apart = planted("names of one node are kept apart");
     if apart || node.links < 2 || node.kind == NodeKind::Directory {

@@ -79,7 +79,7 @@ mod tests {
     use std::path::Path;
 
     /// What comes before a step's name in the code.
-    const CALLS: [&str; 3] = ["step(", "commit(", "mark(desktop,"];
+    const CALLS: [&str; 4] = ["step(", "commit(", "mark(desktop,", "self.write("];
     const CRATES: [&str; 4] = ["image", "player", "store", "proof"];
 
     /// Every step that the code names is in the list, and the reverse.

@@ -136,8 +136,8 @@ impl Model {
         Entry { node: node.cloned(), origin, edit, link }
     }
 
-    /// What was in a directory that is none any more is hidden by what stands there now; it needs no
-    /// removals.
+    /// What was in a directory that is none any more is hidden by what stands there now; it needs
+    /// no removals.
     fn below_replaced(&self, fates: &mut BTreeMap<String, Fate>, after: &Tree) {
         let replaced = |path: &str| {
             let mut up = parent(path);
@@ -212,8 +212,8 @@ pub fn is_merged(path: &str) -> bool {
         || path == "var/lib/dpkg/status"
 }
 
-/// The paths where something is new, gone or another; with one name of a node all of its names. That
-/// a node has a name less is nothing.
+/// The paths where something is new, gone or another; with one name of a node all of its names.
+/// That a node has a name less is nothing.
 fn touched(before: &Look, after: &Look) -> BTreeSet<String> {
     let all = before.tree.keys().chain(after.tree.keys());
     let alike = |path: &String| match (before.tree.get(path), after.tree.get(path)) {
