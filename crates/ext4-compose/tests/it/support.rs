@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use goldleaf_block::{BlockNo, FileBlocks, MapExtent, ReadBlocks, SourceIndex, Target};
 use goldleaf_ext4_compose::{
@@ -84,20 +84,25 @@ pub fn run(program: &str, args: &[&OsStr]) -> (bool, String) {
 
 pub struct Bench {
     pub dir: TempDir,
+    _alone: MutexGuard<'static, ()>,
     content_blocks: u64,
     base_tree: OnceCell<Tree>,
 }
+
+/// One bench at a time: the library promises nothing to threads, and the product has one.
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Bench {
     /// A volume of `size` with mkfs options, populated from `seed` (a shell script run in a
     /// directory).
     pub fn new(size: &str, mkfs: &[&str], seed: &str) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().expect("a directory");
         let tree = dir.path().join("tree");
         fs::create_dir(&tree).expect("made");
         let done = Command::new("sh").args(["-ec", seed]).current_dir(&tree).status();
         assert!(done.expect("a shell").success(), "the seed fails");
-        let bench = Self { dir, content_blocks: 0, base_tree: OnceCell::new() };
+        let bench = Self { dir, _alone: alone, content_blocks: 0, base_tree: OnceCell::new() };
         let image = bench.file("base");
         let mut args: Vec<&OsStr> = ["-q", "-F", "-b", "4096"].map(OsStr::new).to_vec();
         args.extend(mkfs.iter().map(OsStr::new));
