@@ -138,8 +138,16 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let done = Command::new("umount").arg(&self.at).status();
-        assert!(done.is_ok_and(|status| status.success()), "unmounted");
+        // A program that another thread is starting has our files open until it runs.
+        let unmounted = (0..50).any(|_| {
+            let done = Command::new("umount").arg(&self.at).status();
+            let done = done.is_ok_and(|status| status.success());
+            if !done {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            done
+        });
+        assert!(unmounted, "unmounted");
     }
 }
 

@@ -186,6 +186,6 @@ impl HostDisk {
 impl Drop for HostDisk {
     fn drop(&mut self) {
         // What cannot be unmounted now is in a directory of its own that goes with the machine.
-        let _ = text(&self.at).and_then(|at| tools::succeed("umount", &[at]));
+        let _ = text(&self.at).and_then(|at| tools::succeed("umount", &["-l", at]));
     }
 }
