@@ -1,8 +1,8 @@
 //! The safe face of one libext2fs handle over an [`Overlay`].
 //!
-//! The library promises nothing to several threads: a process has handles on one only;
-//! a handle holds raw pointers and so stays on its thread. All structures are in the host's byte
-//! order, which the crate requires to be little endian, that of the disk.
+//! The library promises nothing to several threads, so a process has handles on one only: a handle
+//! holds raw pointers and stays on its thread. All structures are in the host's byte order, which
+//! the crate requires to be little endian, that of the disk.
 #![allow(unsafe_code)]
 
 mod alloc;

@@ -185,7 +185,7 @@ impl HostDisk {
 
 impl Drop for HostDisk {
     fn drop(&mut self) {
-        // What cannot be unmounted now is in a directory of its own that goes with the machine.
+        // Another thread may be starting a program, which has our files open until it runs.
         let _ = text(&self.at).and_then(|at| tools::succeed("umount", &["-l", at]));
     }
 }
