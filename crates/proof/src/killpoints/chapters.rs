@@ -13,10 +13,10 @@ use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, repair, w
 use goldleaf_vm::Accel;
 use goldleaf_worker::Launcher;
 
-use super::ground::{DESKTOP, text};
+use super::ground::DESKTOP;
 use super::guest::{Act, EDIT, Guest, RECORDING, WORKS, Work};
 use crate::Result;
-use crate::replay::tools;
+use crate::replay::tools::{self, text};
 
 const IMAGE: &str = "golden";
 const LIVEPC: &str = "office";

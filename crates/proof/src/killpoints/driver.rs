@@ -15,11 +15,11 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 use super::STEPS;
 use super::chapters::{CHAPTERS, Chapter, Stage, open_home};
 use super::deed::{DEEDS, Deed, END, FILLER, Plan, Point, points, watch};
-use super::ground::{HostDisk, make_disk, text};
+use super::ground::{HostDisk, make_disk};
 use super::look::look;
 use crate::Result;
 use crate::budget::Budget;
-use crate::replay::tools;
+use crate::replay::tools::{self, text};
 
 /// A step that is taken often is interrupted so many times only.
 const HITS_MAX: usize = 3;

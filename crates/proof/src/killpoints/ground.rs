@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::Result;
-use crate::replay::tools;
+use crate::replay::tools::{self, text};
 
 /// The one desktop.
 pub const DESKTOP: &str = "desk";
@@ -145,11 +145,6 @@ fn line(command: &str, goods: &Path) -> Result<String> {
         return Ok(format!("{command}\n"));
     };
     Ok(format!("cd {}/\nwrite {} {name}\n", dir, text(goods)?))
-}
-
-/// A path for a program's arguments.
-pub fn text(path: &Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| "a path that is not text".into())
 }
 
 /// A small disk of the host's, mounted; unmounted when dropped.

@@ -21,7 +21,7 @@ use goldleaf_worker::Launcher;
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::replay::tools;
+use crate::replay::tools::{self, text};
 
 const BLOCK: usize = 4096;
 const PIECE: usize = 64 * BLOCK;
@@ -69,10 +69,6 @@ impl Drop for Mounted {
             let _ = tools::run("umount", &["-l", at]);
         }
     }
-}
-
-fn text(path: &Path) -> Result<&str> {
-    Ok(path.to_str().ok_or("a path that is no text")?)
 }
 
 impl Ground {

@@ -41,6 +41,11 @@ pub fn succeed(program: &str, args: &[&str]) -> Result<()> {
     Err(format!("{program} {}: {}", args.join(" "), said(&output)).into())
 }
 
+/// A path for a program's arguments.
+pub fn text(path: &std::path::Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| "a path that is not text".into())
+}
+
 /// All that a program said.
 pub fn said(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr].concat();
