@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use goldleaf_block::{SessionDevice, SessionId, WriteBlocks};
-use goldleaf_host::{Dir, Progress};
+use goldleaf_host::{Dir, Progress, Silent};
 use goldleaf_layer::Kind;
 use goldleaf_layer::classify::Summary;
 use goldleaf_layer::plan::Outcome;
@@ -72,6 +72,10 @@ pub enum Event {
 pub trait Listener: Progress {
     /// Something happened.
     fn event(&self, event: &Event);
+}
+
+impl Listener for Silent {
+    fn event(&self, _event: &Event) {}
 }
 
 /// How a desktop is started.

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use goldleaf_host::{Progress, Silent};
+use goldleaf_host::Silent;
 use goldleaf_image::{ImageError, ImportOptions, import};
-use goldleaf_player::desktop::{self, Event, Listener, StartOptions};
+use goldleaf_player::desktop::{self, StartOptions};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, repair, workshop};
 use goldleaf_vm::Accel;
@@ -52,17 +52,6 @@ pub struct Stage {
     pub memory: PathBuf,
 }
 
-/// Listens to nothing.
-pub struct Quiet;
-
-impl Progress for Quiet {
-    fn at(&self, _what: &str, _done: u64, _total: u64) {}
-}
-
-impl Listener for Quiet {
-    fn event(&self, _event: &Event) {}
-}
-
 /// Opens a home whose workers are this program.
 pub fn open_home(path: &Path) -> Result<Home> {
     let launcher = Launcher::new(std::env::current_exe()?, vec!["worker".into()]);
@@ -87,7 +76,7 @@ impl Stage {
     }
 
     fn start(&self, works: &'static [Work], acts: &[Act]) -> Result<()> {
-        desktop::start(&self.with_guest(true, works, acts), DESKTOP, &headless(), &Quiet)?;
+        desktop::start(&self.with_guest(true, works, acts), DESKTOP, &headless(), &Silent)?;
         Ok(())
     }
 }
@@ -111,7 +100,7 @@ fn import_image(stage: &Stage) -> Result<()> {
 
 fn deliver(stage: &Stage) -> Result<()> {
     if apps::get(&stage.home, LAYER).is_err() {
-        bring::add_layer(&stage.home, LAYER, IMAGE, &[stage.goods.join("tools")], &Quiet)?;
+        bring::add_layer(&stage.home, LAYER, IMAGE, &[stage.goods.join("tools")], &Silent)?;
     }
     if livepc::get(&stage.home, LIVEPC).is_ok() {
         return Ok(());
@@ -147,13 +136,13 @@ fn trouble(stage: &Stage) -> Result<()> {
         stage.start(&WORKS, &[act])?;
     }
     let options = StartOptions { discard_session: true, ..headless() };
-    desktop::start(&stage.with_guest(true, &WORKS, &[]), DESKTOP, &options, &Quiet)?;
+    desktop::start(&stage.with_guest(true, &WORKS, &[]), DESKTOP, &options, &Silent)?;
     Ok(())
 }
 
 fn edit(stage: &Stage) -> Result<()> {
     if stage.home.images()?.record(IMAGE)?.versions.len() == 1 {
-        workshop::edit_image(&stage.with_guest(false, &EDIT, &[]), IMAGE, &headless(), &Quiet)?;
+        workshop::edit_image(&stage.with_guest(false, &EDIT, &[]), IMAGE, &headless(), &Silent)?;
     }
     stage.start(&WORKS, &[])
 }
@@ -161,7 +150,7 @@ fn edit(stage: &Stage) -> Result<()> {
 fn record(stage: &Stage) -> Result<()> {
     if apps::get(&stage.home, RECORDED).is_err() {
         let home = stage.with_guest(false, &RECORDING, &[]);
-        workshop::record_layer(&home, RECORDED, IMAGE, &headless(), &Quiet)?;
+        workshop::record_layer(&home, RECORDED, IMAGE, &headless(), &Silent)?;
     }
     Ok(())
 }
@@ -217,7 +206,7 @@ fn upkeep(stage: &Stage) -> Result<()> {
 
 /// A real machine, whose guest is the boot code of the disk: it reboots once and powers off.
 fn machine(stage: &Stage) -> Result<()> {
-    desktop::start(&stage.home, DESKTOP, &headless(), &Quiet)?;
+    desktop::start(&stage.home, DESKTOP, &headless(), &Silent)?;
     Ok(())
 }
 
@@ -226,7 +215,7 @@ fn collect_garbage(stage: &Stage) -> Result<()> {
     const SPARE: &str = "spare";
     let home = &stage.home;
     if apps::get(home, SPARE).is_err() {
-        bring::add_layer(home, SPARE, IMAGE, &[stage.goods.join("spare")], &Quiet)?;
+        bring::add_layer(home, SPARE, IMAGE, &[stage.goods.join("spare")], &Silent)?;
     }
     apps::delete(home, SPARE)?;
     let path = home.dir.path().ok_or("a home without a path")?;

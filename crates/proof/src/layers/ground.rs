@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use goldleaf_block::{ByteOffset, MapDevice, ReadBlocks, SessionDevice, WriteBlocks};
-use goldleaf_host::{Progress, Silent};
+use goldleaf_host::Silent;
 use goldleaf_image::{ImportOptions, VersionRecord};
 use goldleaf_layer::plan::Report;
 use goldleaf_layer::rules::SiteRules;
 use goldleaf_layer::{EntryNode, Kind, Layer};
 use goldleaf_player::Home;
-use goldleaf_player::desktop::{self, Desktop, Event, Listener, Live, Stack};
+use goldleaf_player::desktop::{self, Desktop, Live, Stack};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_worker::Launcher;
 use tempfile::TempDir;
@@ -27,17 +27,6 @@ const BLOCK: usize = 4096;
 const PIECE: usize = 64 * BLOCK;
 /// Length of a disk, in bytes: as small as a volume with a journal is.
 const DISK_BYTES: u64 = 12 << 20;
-
-/// Hears nothing.
-pub struct Quiet;
-
-impl Progress for Quiet {
-    fn at(&self, _: &str, _: u64, _: u64) {}
-}
-
-impl Listener for Quiet {
-    fn event(&self, _: &Event) {}
-}
 
 /// A home of the product's, in memory where there is a file system for that.
 pub struct Ground {
@@ -139,7 +128,7 @@ impl Ground {
         story: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Vec<Report>> {
         let mut desktop = Desktop::open(&self.home, name)?;
-        let live = Live::begin(&self.home, &mut desktop, &Quiet)?;
+        let live = Live::begin(&self.home, &mut desktop, &Silent)?;
         let reports = live.composed().facts.reports.clone();
         let base = live.composed().device()?;
         let (disk, at) = (self.path(&format!("{name}.img")), self.path(&format!("{name}.mnt")));
@@ -148,7 +137,7 @@ impl Ground {
         story(&at)?;
         mounted.close()?;
         write_difference(&base, &disk, live.device())?;
-        live.end(&self.home, &mut desktop, &Quiet)?.ok_or("a session that was not filed")?;
+        live.end(&self.home, &mut desktop, &Silent)?.ok_or("a session that was not filed")?;
         fs::remove_file(&disk)?;
         Ok(reports)
     }
