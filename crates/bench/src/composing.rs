@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use goldleaf_block::BLOCK_SIZE;
+use goldleaf_host::Silent;
 use goldleaf_player::desktop::{Desktop, compose};
 
-use crate::ground::{FULL, Ground, PLAIN, Quiet, fill};
+use crate::ground::{FULL, Ground, PLAIN, fill};
 use crate::timing::{Took, medians, time};
 use crate::{Result, Size, disks};
 use goldleaf_figures::{Bar, Row, Table};
@@ -54,7 +55,7 @@ fn once(ground: &Ground, name: &str) -> Result<Made> {
     let desktop = Desktop::open(&ground.home, name)?;
     ground.forget_composed(&desktop)?;
     let (stack, opening) = time(|| ground.stack(&desktop))?;
-    let composed = || Ok(compose(&ground.home, &desktop.dir, &stack, &Quiet)?.0);
+    let composed = || Ok(compose(&ground.home, &desktop.dir, &stack, &Silent)?.0);
     let (composed, composing) = time(composed)?;
     Ok(Made { opening, composing, metadata_bytes: composed.facts.metadata_blocks * BLOCK_SIZE })
 }

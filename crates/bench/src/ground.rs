@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use goldleaf_block::ByteLen;
-use goldleaf_host::{Dir, Progress, Silent};
+use goldleaf_host::{Dir, Silent};
 use goldleaf_image::{ImportOptions, import};
 use goldleaf_layer::{
     Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Layer, LayerEditor, Owner,
     VersionMeta,
 };
 use goldleaf_player::Home;
-use goldleaf_player::desktop::{
-    self, Desktop, Event, Hex, LayerHistory, LayerVersion, Listener, Stack,
-};
+use goldleaf_player::desktop::{self, Desktop, Hex, LayerHistory, LayerVersion, Stack};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_store::{PackWriter, Store};
 use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
@@ -38,17 +36,6 @@ const FILE_LEN: usize = 3000;
 const LAYER_ROOT: &str = "home/ada/work";
 /// Any time will do.
 const BORN: Timestamp = Timestamp { secs: 1_760_000_000, nanos: 0 };
-
-/// Listens to nothing.
-pub struct Quiet;
-
-impl Progress for Quiet {
-    fn at(&self, _what: &str, _done: u64, _total: u64) {}
-}
-
-impl Listener for Quiet {
-    fn event(&self, _event: &Event) {}
-}
 
 /// A home with an image and desktops.
 pub struct Ground {

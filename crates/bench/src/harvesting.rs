@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use goldleaf_block::{ByteLen, ByteOffset, PartitionView, ReadBlocks};
 use goldleaf_ext4::{Volume, diff_full};
-use goldleaf_host::Progress;
+use goldleaf_host::{Progress, Silent};
 use goldleaf_player::desktop::{
     Composed, Desktop, Event, FiledReport, Harvest, Listener, Live, SessionView, compose,
 };
 use goldleaf_worker::protocol::HarvestMode;
 
 use crate::disks::{Changes, DISK_LEN, START};
-use crate::ground::{Before, Ground, PLAIN, Quiet, USED, work};
+use crate::ground::{Before, Ground, PLAIN, USED, work};
 use crate::timing::{Took, medians, time};
 use crate::{Result, Size};
 use goldleaf_figures::{Bar, Row, Table};
@@ -84,8 +84,8 @@ fn reset(ground: &Ground, size: Size, table: &mut Table) -> Result<()> {
     for _ in 0..size.runs {
         let live = begin(ground, &mut desktop, &changes)?;
         let ready = || {
-            let report = live.end(&ground.home, &mut desktop, &Quiet)?.ok_or("not filed")?;
-            let next = Live::begin(&ground.home, &mut desktop, &Quiet)?;
+            let report = live.end(&ground.home, &mut desktop, &Silent)?.ok_or("not filed")?;
+            let next = Live::begin(&ground.home, &mut desktop, &Silent)?;
             Ok((report, next))
         };
         let ((report, next), took) = time(ready)?;
@@ -109,12 +109,12 @@ pub fn changes(ground: &Ground, desktop: &Desktop, size: Size) -> Result<Changes
 
 fn composed(ground: &Ground, desktop: &Desktop) -> Result<Composed> {
     let stack = ground.stack(desktop)?;
-    Ok(compose(&ground.home, &desktop.dir, &stack, &Quiet)?.0)
+    Ok(compose(&ground.home, &desktop.dir, &stack, &Silent)?.0)
 }
 
 /// A session in which the work was done.
 fn begin(ground: &Ground, desktop: &mut Desktop, changes: &Changes) -> Result<Live> {
-    let live = Live::begin(&ground.home, desktop, &Quiet)?;
+    let live = Live::begin(&ground.home, desktop, &Silent)?;
     changes.apply(live.device().as_ref())?;
     Ok(live)
 }
@@ -150,7 +150,7 @@ pub fn worker_peak(ground: &Ground, size: Size) -> Result<u64> {
     let (stack, composed) = (&ground.stack(&desktop)?, live.composed());
     let mode = HarvestMode::Desktop;
     let harvest = Harvest { stack, composed, view: &view, mode };
-    let harvested = harvest.run(&ground.home, &Quiet)?;
+    let harvested = harvest.run(&ground.home, &Silent)?;
     before.restore(&mut desktop)?;
     Ok(harvested.usage.peak_rss_bytes)
 }

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use goldleaf_block::{BLOCK_SIZE, ByteOffset, ReadBlocks, WriteBlocks};
+use goldleaf_host::Silent;
 use goldleaf_player::desktop::{Desktop, Live, Stack, compose};
 use serde::{Deserialize, Serialize};
 
-use crate::ground::{Dice, FULL, Ground, Quiet, open_home};
+use crate::ground::{Dice, FULL, Ground, open_home};
 use crate::{Result, Size, harvesting};
 use goldleaf_figures::{Bar, Row, Table};
 
@@ -66,9 +67,9 @@ pub fn child(args: &[OsString]) -> Result<ExitCode> {
     }
     let worker = {
         let stack = Stack::open(&home, &desktop.dir, &desktop.versions(&home)?)?;
-        compose(&home, &desktop.dir, &stack, &Quiet)?.1.peak_rss_bytes
+        compose(&home, &desktop.dir, &stack, &Silent)?.1.peak_rss_bytes
     };
-    let live = Live::begin(&home, &mut desktop, &Quiet)?;
+    let live = Live::begin(&home, &mut desktop, &Silent)?;
     let ready = peak_rss()?;
     let begun = std::time::Instant::now();
     write(live.device().as_ref(), writes)?;
