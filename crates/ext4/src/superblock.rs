@@ -292,6 +292,12 @@ impl Superblock {
             || self.journal() == Some(ino)
     }
 
+    /// Whether a record belongs to the file system itself and says nothing, so that no byte of it
+    /// is read. The resize inode always counts.
+    pub(crate) fn is_void(&self, ino: InodeNo, raw: &[u8]) -> bool {
+        self.is_hidden(ino) && Fields(raw).u16(0) == 0 && ino != InodeNo::RESIZE
+    }
+
     /// First block of a group.
     pub(crate) fn group_start(&self, group: u32) -> BlockNo {
         BlockNo(u64::from(group) * u64::from(self.blocks_per_group))

@@ -181,7 +181,7 @@ impl<'a> Check<'a> {
 
     fn inode(&mut self, ino: InodeNo, raw: &[u8]) -> Result<()> {
         let sb = self.volume.superblock();
-        if sb.is_hidden(ino) && Fields(raw).u16(0) == 0 && ino != InodeNo::RESIZE {
+        if sb.is_void(ino, raw) {
             return Ok(());
         }
         self.inodes += 1;

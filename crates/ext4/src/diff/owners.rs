@@ -27,8 +27,14 @@ pub(super) fn hidden_blocks(volume: &Volume, into: &mut Vec<BlockRange>) -> Resu
     let sb = volume.superblock();
     let reserved = (1..sb.first_inode).map(InodeNo).filter(|&ino| ino != InodeNo::ROOT);
     for ino in reserved.chain(sb.orphan_file()).chain(sb.journal()) {
+        if !volume.inode_in_use(ino)? {
+            continue;
+        }
         let raw = volume.inode_bytes(ino)?;
-        let inode = Inode::parse(sb, ino, &raw, Fields(&raw).u16(0) != 0)?;
+        if sb.is_void(ino, &raw) {
+            continue;
+        }
+        let inode = Inode::parse(sb, ino, &raw, true)?;
         if ino == InodeNo::RESIZE {
             let block = BlockNo(Fields(&inode.body).u32(13 * 4).into());
             into.push(BlockRange::new(block, BlockCount(1)));

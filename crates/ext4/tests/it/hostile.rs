@@ -2,7 +2,7 @@
 
 use goldleaf_block::{BlockCount, BlockNo, BlockRange};
 use goldleaf_ext4::{
-    Ext4Error, InodeNo, Limits, Volume, canonical, diff, gate, identify, validate,
+    Ext4Error, InodeNo, Limits, Volume, canonical, diff, diff_full, gate, identify, validate,
 };
 use goldleaf_tree::{FileTree, GuestPath, NodeKind};
 
@@ -215,6 +215,21 @@ fn a_journal_that_is_no_file_is_refused() {
     assert!(check(224).is_err(), "a free inode");
     assert!(check(1 << 30).is_err(), "beyond all inodes");
     assert!(check(2).is_err(), "a directory");
+}
+
+/// What validation does not look at, a comparison must not trip over.
+#[test]
+fn records_that_say_nothing_may_say_anything() {
+    let wounds =
+        ["set_inode_field <1> extra_isize 32000", "freei <5>", "sif <5> extra_isize 32000"];
+    for count in 0..=wounds.len() {
+        let (before, after) = (spoiled(&[]), spoiled(&wounds[..count]));
+        validate(&after, Limits::default()).expect("valid");
+        let blocks = after.superblock().blocks;
+        let all = [BlockRange::new(BlockNo(0), BlockCount(blocks))];
+        diff(&before, &after, &all).expect("compared");
+        diff_full(&before, &after).expect("compared wholly");
+    }
 }
 
 /// Changes the root of the one hash tree in an image without checksums, and validates.
