@@ -21,7 +21,9 @@ pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
     let seconds = budget.of(SECONDS.0, SECONDS.1).to_string();
     let jobs = std::thread::available_parallelism()?.to_string();
     let mut command = Command::new(&script);
-    command.arg(seconds).env("FUZZ_JOBS", jobs).stderr(Stdio::inherit());
+    // Zero would let each target choose its own.
+    let seed = (budget.seed as u32).max(1).to_string();
+    command.arg(seconds).env("FUZZ_JOBS", jobs).env("FUZZ_SEED", seed).stderr(Stdio::inherit());
     let output = command.output()?;
     let text = String::from_utf8(output.stdout)?;
     eprint!("{text}");

@@ -7,8 +7,8 @@
 //! ```
 //! `goldleaf-proof [--long] [--seed=N] [GROUP…]` runs all groups, or those that are named. The
 //! short budget is for every submission; `--long` is for nights, and adds a line to the totals.
-//! Each run takes other seeds where `--seed` does not say which: what failed once is run again
-//! with the seed that the failure names.
+//! Long runs take other seeds each time where `--seed` does not say which: what failed once is run
+//! again with the seed that the failure names.
 #![forbid(unsafe_code)]
 
 mod budget;
