@@ -30,6 +30,7 @@ pub struct Volume {
     fixed: Vec<BlockRange>,
     cache: Mutex<Cache>,
     names: Mutex<Indexed>,
+    last_names: Mutex<Option<(BlockNo, Arc<[u8]>)>>,
     last_map: Mutex<Option<(InodeNo, Arc<FileMap>)>>,
     replayed: Option<Arc<ReplayedDevice>>,
 }
@@ -72,13 +73,14 @@ impl Volume {
         let groups = read_groups(&device, &sb)?;
         let fixed = fixed_metadata(&sb, &groups);
         let cache = Mutex::new(Cache::default());
-        let (names, last_map) = (Mutex::default(), Mutex::new(None));
-        Ok(Volume { device, sb, groups, fixed, cache, names, last_map, replayed })
+        let (names, last_names, last_map) = (Mutex::default(), Mutex::new(None), Mutex::new(None));
+        Ok(Volume { device, sb, groups, fixed, cache, names, last_names, last_map, replayed })
     }
 
     fn forget(&self) {
         *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Cache::default();
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Indexed::default();
+        *self.last_names.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The superblock.
@@ -118,10 +120,32 @@ impl Volume {
         if let Some(found) = lock().get(at) {
             return Ok(found);
         }
-        let mut bytes = [0; BLOCK];
-        self.read_blocks(at, &mut bytes)?;
-        let block: Arc<[u8]> = Arc::from(&bytes[..]);
+        let block = self.fresh_block(at)?;
         lock().put(at, block.clone());
+        Ok(block)
+    }
+
+    /// One block of a directory; the last one read is kept: who asks for one name mostly asks for
+    /// others beside it.
+    pub(crate) fn names_block(&self, at: BlockNo) -> Result<Arc<[u8]>> {
+        let lock = || self.last_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((last, block)) = &*lock()
+            && *last == at
+        {
+            return Ok(block.clone());
+        }
+        let block = self.fresh_block(at)?;
+        *lock() = Some((at, block.clone()));
+        Ok(block)
+    }
+
+    /// One block past the caches.
+    fn fresh_block(&self, at: BlockNo) -> Result<Arc<[u8]>> {
+        // Collected in place, where an array would be made elsewhere and copied.
+        let mut block: Arc<[u8]> = std::iter::repeat_n(0, BLOCK).collect();
+        if let Some(bytes) = Arc::get_mut(&mut block) {
+            self.read_blocks(at, bytes)?;
+        }
         Ok(block)
     }
 

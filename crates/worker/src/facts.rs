@@ -1,6 +1,6 @@
 //! What classification asks about a guest, answered from its trees and from what the parent knows.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
 use goldleaf_layer::Digest;
@@ -145,7 +145,14 @@ pub struct GuestFacts<'a> {
     after: &'a dyn FileTree,
     image: Ordered<'a>,
     packages: &'a Packages,
-    known: &'a HashMap<GuestPath, PathFacts>,
+    known: HashMap<&'a GuestPath, Known>,
+}
+
+/// What is known of a changed path.
+struct Known {
+    layers: PathFacts,
+    /// What is below it, once that was looked for.
+    below: OnceCell<Option<NodeId>>,
 }
 
 impl<'a> GuestFacts<'a> {
@@ -154,22 +161,26 @@ impl<'a> GuestFacts<'a> {
     pub fn new(
         [before, after, image]: [&'a dyn FileTree; 3],
         packages: &'a Packages,
-        known: &'a HashMap<GuestPath, PathFacts>,
+        known: impl IntoIterator<Item = (&'a GuestPath, PathFacts)>,
     ) -> Self {
+        let new = |(path, layers)| (path, Known { layers, below: OnceCell::new() });
+        let known = known.into_iter().map(new).collect();
         Self { before: Ordered::new(before), after, image: Ordered::new(image), packages, known }
     }
 
-    fn known(&self, path: &GuestPath) -> PathFacts {
-        self.known.get(path).cloned().unwrap_or_default()
-    }
-
-    /// The tree that shows what is below the private layers at a path.
-    fn tree_below(&self, path: &GuestPath) -> Option<(&Ordered<'a>, Source)> {
-        match self.known(path).apps {
-            Some((_, None)) => None,
-            Some((index, Some(_))) => Some((&self.before, Source::Apps(index.to_string()))),
-            None => Some((&self.image, Source::Image)),
-        }
+    /// What is below the private layers at a path, in the tree that shows it.
+    fn find_below(&self, path: &GuestPath) -> Option<(&'a dyn FileTree, NodeId, Source)> {
+        let known = self.known.get(path);
+        let (tree, source) = match known.and_then(|known| known.layers.apps.as_ref()) {
+            Some((_, None)) => return None,
+            Some((index, Some(_))) => (&self.before, Source::Apps(index.to_string())),
+            None => (&self.image, Source::Image),
+        };
+        let id = match known {
+            Some(known) => *known.below.get_or_init(|| tree.find(path)),
+            None => tree.find(path),
+        };
+        Some((tree.tree, id?, source))
     }
 }
 
@@ -193,8 +204,7 @@ impl<'a> Ordered<'a> {
 /// lost.
 impl Facts for GuestFacts<'_> {
     fn below(&self, path: &GuestPath) -> Option<Below> {
-        let (below, source) = self.tree_below(path)?;
-        let (tree, id) = (below.tree, below.find(path)?);
+        let (tree, id, source) = self.find_below(path)?;
         let node = tree.node(id).ok()?;
         let attrs = node.attrs;
         Some(Below {
@@ -209,8 +219,8 @@ impl Facts for GuestFacts<'_> {
     }
 
     fn below_digest(&self, path: &GuestPath) -> Option<Digest> {
-        let (below, _) = self.tree_below(path)?;
-        content_digest(below.tree, below.find(path)?).ok()?
+        let (tree, id, _) = self.find_below(path)?;
+        content_digest(tree, id).ok()?
     }
 
     fn digest(&self, change: &Change) -> Option<Digest> {
@@ -230,7 +240,7 @@ impl Facts for GuestFacts<'_> {
     }
 
     fn existing(&self, path: &GuestPath) -> Option<Kind> {
-        self.known(path).existing
+        self.known.get(path)?.layers.existing
     }
 
     fn is_conffile(&self, path: &GuestPath) -> bool {

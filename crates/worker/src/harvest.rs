@@ -7,8 +7,6 @@
 //!                                                                    └──▶ items
 //! ```
 
-use std::collections::HashMap;
-
 use goldleaf_block::BLOCK_SIZE;
 use goldleaf_host::planted;
 use goldleaf_layer::classify::{
@@ -56,7 +54,7 @@ pub fn harvest(
     let packages = Packages::read(&below, &shared, &after.tree).map_err(refused)?;
     let rules = compile(task.site_rules.as_ref(), &shared)?;
     let trees: [&dyn FileTree; 3] = [&before.tree, &after.tree, &image.tree];
-    let facts = GuestFacts::new(trees, &packages, &known);
+    let facts = GuestFacts::new(trees, &packages, known);
     let classified = classify(&found.changes, &rules, &facts, Options::default());
     let summary = summarize(&found.changes, &classified);
     let work = Work {
@@ -129,11 +127,11 @@ fn whole(change: Change, mount: &GuestPath, volume: usize) -> Result<Change, Wor
 }
 
 /// Asks the parent what the layers have at the changed paths.
-fn ask(
+fn ask<'a>(
     channel: &mut Channel,
-    changes: &[Change],
-) -> Result<HashMap<GuestPath, PathFacts>, WorkerError> {
-    let mut known = HashMap::with_capacity(changes.len());
+    changes: &'a [Change],
+) -> Result<Vec<(&'a GuestPath, PathFacts)>, WorkerError> {
+    let mut known = Vec::with_capacity(changes.len());
     for batch in changes.chunks(BATCH) {
         let paths: Vec<&GuestPath> = batch.iter().map(Change::path).collect();
         channel.send(&Reply::Done(&paths))?;
@@ -144,7 +142,7 @@ fn ask(
                 found: format!("{} for {}", answers.len(), paths.len()),
             });
         }
-        known.extend(paths.into_iter().cloned().zip(answers));
+        known.extend(paths.into_iter().zip(answers));
     }
     channel.send(&Reply::Done(Vec::<GuestPath>::new()))?;
     Ok(known)

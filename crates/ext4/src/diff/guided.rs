@@ -60,8 +60,9 @@ pub(super) fn run(
     let paths = [Paths::new(before), Paths::new(after)];
     let (ids, lists) = (changed.iter().map(|changed| changed.ino).collect(), HashMap::new());
     let mut guided = Guided { before, after, visitor, paths, changed: ids, lists, stats };
-    guided.directories(&changed)?;
-    guided.files(&changed)?;
+    let mut search = NameSearch::new(after, guided.files(&changed)?);
+    guided.directories(&changed, &mut search)?;
+    guided.named(&changed, search)?;
     guided.links()?;
     let Guided { visitor, stats, .. } = guided;
     Ok(Diff { changes: visitor.finish(), unexplained: Vec::new(), stats })
@@ -160,6 +161,41 @@ fn explained(
     Ok(true)
 }
 
+/// What two states of a directory name differently, sorted. Most names stand where they stood, so
+/// what both begin and end with is left out before anything is sorted.
+struct Lists {
+    old: Vec<Listed>,
+    new: Vec<Listed>,
+}
+
+impl Lists {
+    /// Of lists as they are stored.
+    fn differing(mut old: Vec<Listed>, mut new: Vec<Listed>) -> Self {
+        let behind = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new);
+        let behind = behind.count();
+        old.truncate(old.len() - behind);
+        new.truncate(new.len() - behind);
+        let ahead = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+        old.drain(..ahead);
+        new.drain(..ahead);
+        old.sort_unstable();
+        new.sort_unstable();
+        Self { old, new }
+    }
+
+    /// What a name of the newer state named before.
+    fn before(&self, name: &Name) -> Option<InodeNo> {
+        let find = |list: &[Listed]| {
+            let at = list.binary_search_by(|entry| entry.name[..].cmp(&name.name)).ok()?;
+            list.get(at).map(|entry| entry.ino)
+        };
+        match find(&self.old) {
+            None if find(&self.new).is_none() => Some(name.ino),
+            found => found,
+        }
+    }
+}
+
 struct Guided<'a> {
     before: &'a Volume,
     after: &'a Volume,
@@ -167,35 +203,14 @@ struct Guided<'a> {
     paths: [Paths<'a>; 2],
     /// Directories whose records differ.
     changed: HashSet<InodeNo>,
-    /// What those of them that stayed in place named before.
-    lists: HashMap<InodeNo, Vec<Listed>>,
+    /// What those of them that stayed in place name differently.
+    lists: HashMap<InodeNo, Lists>,
     stats: DiffStats,
 }
 
 impl Guided<'_> {
-    /// Compares the lists of directories that stayed where they were. Those that came, went or
-    /// moved are below a name that did.
-    fn directories(&mut self, changed: &[Changed]) -> Result<()> {
-        for change in changed.iter().filter(|change| change.is_directory()) {
-            let (Some(old), Some(new)) = (change.was(), change.is()) else { continue };
-            let path = self.paths[1].of(change.ino)?;
-            if self.paths[0].of(change.ino)? != path {
-                continue;
-            }
-            self.visitor.visit(path.clone(), Some(change.ino), Some(change.ino), false)?;
-            let (old, new) = (dir::list(self.before, old)?, dir::list(self.after, new)?);
-            for (name, before, after) in merge(&old, &new) {
-                if before != after {
-                    self.visitor.visit(path.join(name)?, before, after, true)?;
-                }
-            }
-            self.lists.insert(change.ino, old);
-        }
-        Ok(())
-    }
-
-    /// Finds the names of inodes that were there before and are different now.
-    fn files(&mut self, changed: &[Changed]) -> Result<()> {
+    /// The inodes that were there before and are different now, with how many names they have.
+    fn files(&mut self, changed: &[Changed]) -> Result<Vec<(InodeNo, u32)>> {
         let mut wanted = Vec::new();
         for change in changed {
             let (Some(old), Some(new)) = (change.was(), change.is()) else { continue };
@@ -209,22 +224,46 @@ impl Guided<'_> {
                 wanted.push((change.ino, u32::from(new.links)));
             }
         }
+        Ok(wanted)
+    }
+
+    /// Compares the lists of directories that stayed where they were, and looks through them for
+    /// names. Directories that came, went or moved are below a name that did.
+    fn directories(&mut self, changed: &[Changed], search: &mut NameSearch<'_>) -> Result<()> {
+        for change in changed.iter().filter(|change| change.is_directory()) {
+            let (Some(old), Some(new)) = (change.was(), change.is()) else { continue };
+            let path = self.paths[1].of(change.ino)?;
+            if self.paths[0].of(change.ino)? != path {
+                continue;
+            }
+            self.visitor.visit(path.clone(), Some(change.ino), Some(change.ino), false)?;
+            let new = dir::as_stored(self.after, new)?;
+            search.listed(change.ino, &new);
+            let lists = Lists::differing(dir::as_stored(self.before, old)?, new);
+            for (name, before, after) in merge(&lists.old, &lists.new) {
+                if before != after {
+                    self.visitor.visit(path.join(name)?, before, after, true)?;
+                }
+            }
+            self.lists.insert(change.ino, lists);
+        }
+        Ok(())
+    }
+
+    /// Visits the names that are wanted, wherever they are.
+    fn named(&mut self, changed: &[Changed], search: NameSearch<'_>) -> Result<()> {
         let first: Vec<InodeNo> = changed
             .iter()
             .filter(|change| change.is().is_some_and(Inode::is_dir))
             .map(|change| change.ino)
             .collect();
-        for name in self.search(wanted, &first)? {
+        let (names, searched) = search.run(&first)?;
+        self.stats.directories_searched += searched;
+        for name in names {
             let place = self.place(&name)?;
             self.visitor.visit(place.path, place.before, place.after, true)?;
         }
         Ok(())
-    }
-
-    fn search(&mut self, wanted: Vec<(InodeNo, u32)>, first: &[InodeNo]) -> Result<Vec<Name>> {
-        let (names, searched) = NameSearch::new(self.after, wanted).run(first)?;
-        self.stats.directories_searched += searched;
-        Ok(names)
     }
 
     fn visit_here(&mut self, path: GuestPath, ino: InodeNo) -> Result<()> {
@@ -240,11 +279,7 @@ impl Guided<'_> {
             return Ok(Place { path, before: Some(name.ino), after: Some(name.ino) });
         }
         let before = match self.lists.get(&name.dir) {
-            Some(list) => list
-                .binary_search_by(|entry| entry.name[..].cmp(&name.name))
-                .ok()
-                .and_then(|index| list.get(index))
-                .map(|entry| entry.ino),
+            Some(lists) => lists.before(name),
             None => resolve(self.before, &path)?,
         };
         Ok(Place { path, before, after: Some(name.ino) })
@@ -256,9 +291,10 @@ impl Guided<'_> {
         let wanted = linked
             .into_iter()
             .filter(|(_, (links, paths))| paths.len() < *links as usize)
-            .map(|(ino, (links, _))| (ino, links))
-            .collect();
-        for name in self.search(wanted, &[])? {
+            .map(|(ino, (links, _))| (ino, links));
+        let (names, searched) = NameSearch::new(self.after, wanted).run(&[])?;
+        self.stats.directories_searched += searched;
+        for name in names {
             let place = self.place(&name)?;
             self.visitor.link(&place)?;
         }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use goldleaf_tree::GuestPath;
 
-use crate::dir::{self, Step};
+use crate::dir::{self, Listed, Step};
 use crate::error::{Result, corrupt};
 use crate::inode::{Inode, InodeNo};
 use crate::volume::Volume;
@@ -42,11 +42,33 @@ impl<'a> NameSearch<'a> {
         Self { volume, missing, searched: HashSet::new(), found: Vec::new() }
     }
 
+    /// Looks through a directory that was read anyway.
+    pub fn listed(&mut self, dir: InodeNo, list: &[Listed]) {
+        if !self.searched.insert(dir) {
+            return;
+        }
+        for entry in list.iter().filter(|entry| entry.file_type != DIRECTORY) {
+            self.note(dir, entry.ino, &entry.name);
+        }
+    }
+
+    /// Takes a name that is wanted.
+    fn note(&mut self, dir: InodeNo, ino: InodeNo, name: &[u8]) {
+        let Some(missing) = self.missing.get_mut(&ino) else { return };
+        *missing -= 1;
+        if *missing == 0 {
+            self.missing.remove(&ino);
+        }
+        self.found.push(Name { ino, dir, name: name.to_vec() });
+    }
+
     /// Runs the search, `first` being the directories to begin with; returns the names and how
     /// many directories were read.
     pub fn run(mut self, first: &[InodeNo]) -> Result<(Vec<Name>, u64)> {
         for &ino in first {
-            self.search(ino, &mut Vec::new())?;
+            if !self.searched.contains(&ino) {
+                self.search(ino, &mut Vec::new())?;
+            }
         }
         self.near()?;
         let mut stack = vec![InodeNo::ROOT];
@@ -65,43 +87,41 @@ impl<'a> NameSearch<'a> {
             return Ok(());
         }
         let known = !self.searched.insert(ino);
-        let dir = self.volume.inode(ino)?;
-        dir::for_each(self.volume, &dir, &mut |entry| {
+        let volume = self.volume;
+        dir::for_each(volume, &volume.inode(ino)?, &mut |entry| {
             if entry.is_dot() {
                 return Ok(Step::Next);
             }
             if entry.file_type == DIRECTORY {
                 below.push(entry.ino);
-            } else if !known && let Some(missing) = self.missing.get_mut(&entry.ino) {
-                *missing -= 1;
-                if *missing == 0 {
-                    self.missing.remove(&entry.ino);
-                }
-                self.found.push(Name { ino: entry.ino, dir: ino, name: entry.name.to_vec() });
+            } else if !known {
+                self.note(ino, entry.ino, entry.name);
             }
             Ok(Step::Next)
         })
     }
 
-    /// Looks at the directories shortly before each wanted inode in its group.
+    /// Looks at the directories shortly before each wanted inode in its group, the nearest first.
     fn near(&mut self) -> Result<()> {
         let mut wanted: Vec<InodeNo> = self.missing.keys().copied().collect();
         wanted.sort_unstable();
-        let mut done = InodeNo(0);
         for ino in wanted {
             let per_group = self.volume.superblock().inodes_per_group;
             let first = self.volume.group_of(ino) * per_group + 1;
-            let start = ino.0.saturating_sub(NEAR).max(first).max(done.0);
-            for candidate in (start..ino.0).map(InodeNo) {
-                if self.is_directory(candidate)? && !self.searched.contains(&candidate) {
+            let start = ino.0.saturating_sub(NEAR).max(first);
+            for candidate in (start..ino.0).rev().map(InodeNo) {
+                if !self.missing.contains_key(&ino) {
+                    break;
+                }
+                if !self.searched.contains(&candidate) && self.is_directory(candidate)? {
                     self.search(candidate, &mut Vec::new())?;
                 }
             }
-            done = ino;
         }
         Ok(())
     }
 
+    /// Whether an inode is a directory in use.
     fn is_directory(&self, ino: InodeNo) -> Result<bool> {
         let sb = self.volume.superblock();
         let (block, at) = self.volume.inode_place(ino)?;
