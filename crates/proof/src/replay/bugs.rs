@@ -1,0 +1,51 @@
+//! Planted bugs: the comparison with a log must find each of them, or it proves nothing.
+
+use super::again;
+use super::check;
+use super::cut::Prescribed;
+use super::life::Life;
+use crate::Result;
+use crate::dice::Dice;
+use crate::storage::bugs::survivors;
+
+/// Bugs that any file system's work brings to light.
+pub const BUGS: &[&str] = &[
+    "a flush does not sync the data",
+    "a flush does not sync the index",
+    "a flush returns before it is done",
+    "a hole is punched a block too long",
+    "a new log's names are not synced",
+    "a slot that a record names is overwritten",
+    "a trim takes its last block as a whole",
+    "writing part of a block forgets the rest",
+    "space is given back before a durable record says that it is free",
+    "the data counts as synced although it was written to again",
+    "what a compaction left behind stays",
+    "what was recovered is called durable without a sync",
+];
+/// Flushes at which the power is cut for each of them.
+const FLUSHES: usize = 8;
+/// Power cuts behind each flush.
+const BEHIND: u64 = 5;
+
+/// How many of them are caught when a log is done again.
+pub fn caught(life: &Life, dice: &mut Dice) -> usize {
+    let seed = dice.next();
+    BUGS.len() - survivors(BUGS, |_| hunt(life, seed).err().map(|error| error.to_string())).len()
+}
+
+/// Fails when something is wrong.
+fn hunt(life: &Life, seed: u64) -> Result<()> {
+    let mut dice = Dice::new(seed, 9);
+    let flushes = again::some_flushes(&life.log, life.history.begin, FLUSHES, &mut dice);
+    let mut prescribed = Prescribed::new(&life.log, &life.base)?;
+    again::run((&life.log, &life.base), (&flushes, BEHIND), &mut dice, |cut| match check::recover(
+        cut,
+        &life.base,
+        &mut prescribed,
+        None,
+    )? {
+        0 => Ok(()),
+        wrong => Err(format!("{wrong} wrong blocks").into()),
+    })
+}
