@@ -61,7 +61,7 @@ impl<'a> Again<'a> {
 
     /// The power goes right after the flush.
     pub fn cut(&self, seed: u64) -> Cut {
-        let position = self.log.entries()[..self.done].last().map_or(0, |entry| entry.end);
+        let position = self.log.len_of(self.done);
         Cut { sim: self.sim.crash(seed), position, durable: self.done, may: Vec::new(), seed }
     }
 
@@ -82,7 +82,8 @@ impl<'a> Again<'a> {
         // The first error is the power cut.
         let all = entries.map(|entry| self.act(&device, entry)).all(|outcome| outcome.is_ok());
         let _ = all.then(|| device.flush());
-        let position = self.log.entries()[..self.done + between].last().map_or(0, |e| e.end);
+        let last = may.last().map_or(self.done, |number| number + 1);
+        let position = self.log.len_of(last);
         Ok(Cut { sim: sim.crash(seed), position, durable: self.done, may, seed })
     }
 }

@@ -17,14 +17,11 @@ pub const BUGS: &[&str] = &[
     "a new log's names are not synced",
     "a slot that a record names is overwritten",
     "a trim takes its last block as a whole",
-    "writing part of a block forgets the rest",
-    "space is given back before a durable record says that it is free",
     "the data counts as synced although it was written to again",
-    "what a compaction left behind stays",
-    "what was recovered is called durable without a sync",
+    "writing part of a block forgets the rest",
 ];
-/// Flushes at which the power is cut for each of them.
-const FLUSHES: usize = 8;
+/// Flushes at which the power is cut for each of them, until it is caught.
+const FLUSHES: usize = 40;
 /// Power cuts behind each flush.
 const BEHIND: u64 = 5;
 

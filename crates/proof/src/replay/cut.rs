@@ -104,3 +104,33 @@ impl<'a> Prescribed<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::write_log::tests::log;
+    use super::*;
+
+    #[test]
+    fn a_block_is_as_at_the_flush_or_as_one_of_the_later_writes_made_it() {
+        let bytes = log(&[(0, 8, 0, 1), (0, 0, 1, 0), (0, 8, 0, 2), (8, 8, 0, 3), (2, 1, 0, 4)]);
+        let log = WriteLog::parse(bytes).expect("a log");
+        let place = tempfile::tempdir().expect("scratch");
+        let base = place.path().join("base");
+        std::fs::write(&base, vec![9; 2 * 4096]).expect("base");
+        let mut prescribed = Prescribed::new(&log, &base).expect("base");
+        prescribed.go_to(2);
+        let disk = |first: u8, second: u8| [[first; 4096], [second; 4096]].concat();
+        let wrong = |disk: &[u8], may: &[usize]| prescribed.count_wrong(0, disk, may);
+        assert_eq!(wrong(&disk(1, 9), &[]), 0);
+        assert_eq!(wrong(&disk(9, 9), &[2, 3, 4]), 1, "the flush is lost");
+        assert_eq!(wrong(&disk(1, 3), &[2, 3, 4]), 0, "each block for itself");
+        assert_eq!(wrong(&disk(2, 3), &[2, 4]), 1, "what was not asked for");
+        let mut torn = disk(1, 9);
+        torn[..512].fill(2);
+        assert_eq!(wrong(&torn, &[2, 3, 4]), 1, "half of a write");
+        let mut last = disk(2, 9);
+        last[1024..1536].fill(4);
+        assert_eq!(wrong(&last, &[2, 3, 4]), 0);
+        assert_eq!(wrong(&last, &[3, 4]), 1, "on what was not asked for");
+    }
+}

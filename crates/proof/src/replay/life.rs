@@ -34,7 +34,7 @@ impl Life {
         let bridge = Bridge::build(system, trust, place.path())?;
         let mut history = workload::run(&bridge, cuts, dice)?;
         bridge.unmount()?;
-        let (position, seed) = (workload::len_of(&bridge.log)?, dice.next());
+        let (position, seed) = (workload::file_len(&bridge.log)?, dice.next());
         history.cuts.push(LiveCut { sim: bridge.gate.crash(seed), position, seed });
         let log = WriteLog::parse(std::fs::read(&bridge.log)?)?;
         let base = bridge.base.clone();

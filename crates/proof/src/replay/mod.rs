@@ -50,6 +50,7 @@ use check::Verdict;
 use cut::{Cut, Prescribed};
 use fs::{ALL, FileSystem};
 use life::Life;
+use write_log::Deed;
 
 /// Says that the process has its own mounts already.
 const INSIDE: &str = "GOLDLEAF_PROOF_REPLAY";
@@ -69,6 +70,7 @@ struct Found {
     live_images: u64,
     flushes: u64,
     writes: u64,
+    discards: u64,
     wrong_blocks: u64,
     fsck_errors: u64,
     files: u64,
@@ -80,12 +82,13 @@ struct Found {
 
 impl Found {
     /// All counts, for the way from one process to another.
-    fn counts(&mut self) -> [&mut u64; 9] {
+    fn counts(&mut self) -> [&mut u64; 10] {
         [
             &mut self.images,
             &mut self.live_images,
             &mut self.flushes,
             &mut self.writes,
+            &mut self.discards,
             &mut self.wrong_blocks,
             &mut self.fsck_errors,
             &mut self.files,
@@ -119,6 +122,7 @@ pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
         ("replay.live_images", found.live_images, "images", None),
         ("replay.flush_boundaries", found.flushes, "flushes", None),
         ("replay.logged_writes", found.writes, "writes", None),
+        ("replay.logged_discards", found.discards, "discards", Some(Bar::AtLeast(1.0))),
         ("replay.wrong_blocks", found.wrong_blocks, "blocks", none),
         ("replay.fsck_errors", found.fsck_errors, "images", none),
         ("replay.files", found.files, "files", None),
@@ -201,7 +205,8 @@ fn one_life(system: FileSystem, dice: &mut Dice, found: &mut Found) -> Result<()
     let (log, base) = (&life.log, life.base.as_path());
     let flushes = again::some_flushes(log, life.history.begin, FLUSHES, dice);
     found.flushes += flushes.len() as u64;
-    found.writes += log.entries().len() as u64;
+    found.writes += log.count(Deed::Write);
+    found.discards += log.count(Deed::Discard);
     let mut prescribed = Prescribed::new(log, base)?;
     again::run((log, base), (&flushes, BEHIND), dice, |cut| {
         look_at(&life, cut, &mut prescribed, found)

@@ -104,7 +104,7 @@ pub fn run(bridge: &Bridge, count: usize, dice: &mut Dice) -> Result<History> {
     }
     fs::create_dir(bridge.mounted.join("churn"))?;
     sync_dir(&bridge.mounted)?;
-    let begin = len_of(&bridge.log)?;
+    let begin = file_len(&bridge.log)?;
     bridge.gate.watch(Some(watcher(&shared, &bridge.log, dice.next())));
     let mut workload = Workload {
         root: &bridge.mounted,
@@ -122,7 +122,7 @@ pub fn run(bridge: &Bridge, count: usize, dice: &mut Dice) -> Result<History> {
 }
 
 /// Length of a file, in bytes.
-pub fn len_of(path: &Path) -> Result<u64> {
+pub fn file_len(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path)?.len())
 }
 
@@ -137,7 +137,7 @@ fn watcher(shared: &Arc<Mutex<Shared>>, log: &Path, seed: u64) -> Watch {
         let ends_sync = done == Done::Sync || dice.one_in(SYNC_ONE_IN);
         let begins = shared.due == GROUP && ends_sync;
         let goes_on = (1..GROUP).contains(&shared.due) && dice.one_in(CUT_ONE_IN);
-        let position = (begins || goes_on).then(|| len_of(&log).ok()).flatten();
+        let position = (begins || goes_on).then(|| file_len(&log).ok()).flatten();
         if let Some(position) = position {
             let seed = dice.next();
             shared.cuts.push(LiveCut { sim: sim.crash(seed), position, seed });
@@ -183,7 +183,7 @@ impl Workload<'_> {
 
     /// From now on a file holds one of some contents, or is not to be relied on.
     fn note(&mut self, name: &str, ids: Vec<u64>) -> Result<()> {
-        let (position, name) = (len_of(self.log)?, name.to_owned());
+        let (position, name) = (file_len(self.log)?, name.to_owned());
         match ids.is_empty() {
             true => self.synced.remove(&name),
             false => self.synced.insert(name.clone(), ids.clone()),
@@ -266,5 +266,31 @@ impl Workload<'_> {
                 Ok(file.write_all(&self.dice.bytes(len))?)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_file_is_what_was_noted_last() {
+        let note = |position, name: &str, ids: &[u64]| {
+            let (name, ids) = (name.to_owned(), ids.to_vec());
+            Moment { position, name, ids }
+        };
+        let moments = vec![
+            note(10, "a", &[1]),
+            note(10, "b", &[2]),
+            note(20, "a", &[1, 3]),
+            note(30, "a", &[3]),
+            note(40, "a", &[]),
+        ];
+        let history = History { cuts: Vec::new(), begin: 0, moments };
+        assert!(history.synced(9).is_empty());
+        let at = |position| history.synced(position).get("a").cloned();
+        assert_eq!(at(10), Some(vec![1]));
+        assert_eq!((at(29), at(30), at(40)), (Some(vec![1, 3]), Some(vec![3]), None));
+        assert_eq!(history.synced(50).len(), 1, "of b all is still known");
     }
 }

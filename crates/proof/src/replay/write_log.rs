@@ -78,9 +78,19 @@ impl WriteLog {
         &self.entries
     }
 
+    /// How often something was done.
+    pub fn count(&self, deed: Deed) -> u64 {
+        self.entries.iter().filter(|entry| entry.deed == deed).count() as u64
+    }
+
     /// How many entries are whole in a log of `len` bytes.
     pub fn count_within(&self, len: u64) -> usize {
         self.entries.partition_point(|entry| entry.end <= len)
+    }
+
+    /// Length of the log with its first `count` entries, in bytes.
+    pub fn len_of(&self, count: usize) -> u64 {
+        self.entries[..count].last().map_or(0, |entry| entry.end)
     }
 
     /// The number of the last flush among the first `count` entries.
@@ -143,12 +153,13 @@ fn entry(bytes: &[u8], at: usize, sector: u64) -> Result<Entry, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const SECTOR: usize = 512;
 
-    fn log(entries: &[(u64, u64, u64, u8)]) -> Vec<u8> {
+    /// A log of entries: sector, sectors, flags, and with what what was written is filled.
+    pub fn log(entries: &[(u64, u64, u64, u8)]) -> Vec<u8> {
         let sector = |words: [u64; 4]| {
             let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             bytes.resize(SECTOR, 0);
@@ -173,6 +184,7 @@ mod tests {
         assert_eq!(log.entries()[3].end, len);
         assert_eq!((log.last_flush(4), log.last_flush(1)), (Some(1), None));
         assert_eq!((log.count_within(len), log.count_within(len - 1)), (4, 3));
+        assert_eq!((log.len_of(4), log.count_within(log.len_of(2))), (len, 2));
         let mut disk = vec![9; 4 * 4096];
         let touched = log.entries().iter().map(|entry| log.lay(entry, 0, &mut disk));
         assert_eq!(touched.collect::<Vec<_>>(), [true, false, true, true]);
