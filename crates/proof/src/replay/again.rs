@@ -59,15 +59,21 @@ impl<'a> Again<'a> {
         }
     }
 
+    /// Power cuts: one at the flush, and so many behind it.
+    pub fn cuts(&self, behind: u64, dice: &mut Dice) -> impl Iterator<Item = Result<Cut>> {
+        let first = std::iter::once(Ok(self.cut(dice.next())));
+        first.chain((0..behind).map(|_| self.cut_behind(dice.next())))
+    }
+
     /// The power goes right after the flush.
-    pub fn cut(&self, seed: u64) -> Cut {
+    fn cut(&self, seed: u64) -> Cut {
         let position = self.log.len_of(self.done);
         Cut { sim: self.sim.crash(seed), position, durable: self.done, may: Vec::new(), seed }
     }
 
     /// The session is opened after the flush, gets some of what comes before the next one, and the
     /// power goes at any operation on its files, in that or in a flush behind it.
-    pub fn cut_behind(&self, seed: u64) -> Result<Cut> {
+    fn cut_behind(&self, seed: u64) -> Result<Cut> {
         let mut dice = Dice::new(seed, 8);
         let rest = &self.log.entries()[self.done..];
         let between = rest.iter().take_while(|entry| entry.deed != Deed::Flush).count();
@@ -100,23 +106,4 @@ pub fn some_flushes(log: &WriteLog, begin: u64, count: usize, dice: &mut Dice) -
         flushes.remove(dice.index(flushes.len()));
     }
     flushes
-}
-
-/// Does a log again; `look` is shown a power cut at each of the flushes, which are in their order,
-/// and so many behind each.
-pub fn run(
-    (log, base): (&WriteLog, &Path),
-    (flushes, behind): (&[usize], u64),
-    dice: &mut Dice,
-    mut look: impl FnMut(&Cut) -> Result<()>,
-) -> Result<()> {
-    let mut again = Again::new(log, base)?;
-    for flush in flushes {
-        again.go_to(*flush)?;
-        look(&again.cut(dice.next()))?;
-        for _ in 0..behind {
-            look(&again.cut_behind(dice.next())?)?;
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Planted bugs: the comparison with a log must find each of them, or it proves nothing.
 
-use super::again;
+use super::again::{self, Again};
 use super::check;
 use super::cut::Prescribed;
 use super::life::Life;
@@ -36,13 +36,15 @@ fn hunt(life: &Life, seed: u64) -> Result<()> {
     let mut dice = Dice::new(seed, 9);
     let flushes = again::some_flushes(&life.log, life.history.begin, FLUSHES, &mut dice);
     let mut prescribed = Prescribed::new(&life.log, &life.base)?;
-    again::run((&life.log, &life.base), (&flushes, BEHIND), &mut dice, |cut| match check::recover(
-        cut,
-        &life.base,
-        &mut prescribed,
-        None,
-    )? {
-        0 => Ok(()),
-        wrong => Err(format!("{wrong} wrong blocks").into()),
-    })
+    let mut again = Again::new(&life.log, &life.base)?;
+    for flush in flushes {
+        again.go_to(flush)?;
+        for cut in again.cuts(BEHIND, &mut dice) {
+            match check::recover(&cut?, &life.base, &mut prescribed, None)? {
+                0 => {}
+                wrong => return Err(format!("{wrong} wrong blocks").into()),
+            }
+        }
+    }
+    Ok(())
 }

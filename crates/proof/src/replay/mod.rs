@@ -45,6 +45,7 @@ use goldleaf_figures::{Bar, Row, Table};
 use crate::Result;
 use crate::budget::Budget;
 use crate::dice::Dice;
+use again::Again;
 use bridge::Trust;
 use check::Verdict;
 use cut::{Cut, Prescribed};
@@ -59,9 +60,20 @@ const COUNTS: &str = "replay counts:";
 /// Power cuts in one life of a file system while it works.
 const LIVE_CUTS: usize = 6;
 /// Flushes of a life at which the power is cut when its log is done again.
-const FLUSHES: usize = 4;
-/// Power cuts behind each of them.
+const FLUSHES: usize = 16;
+/// At one in so many of them it is cut behind it too, and the file system is looked at. At the
+/// others the blocks are.
+const LOOKED_AT_ONE_IN: usize = 4;
+/// Power cuts behind such a flush.
 const BEHIND: u64 = 5;
+
+/// How much of what was recovered is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Blocks,
+    /// Blocks, the file system in them, and its files.
+    Files,
+}
 
 /// What was found.
 #[derive(Default)]
@@ -208,28 +220,40 @@ fn one_life(system: FileSystem, dice: &mut Dice, found: &mut Found) -> Result<()
     found.writes += log.count(Deed::Write);
     found.discards += log.count(Deed::Discard);
     let mut prescribed = Prescribed::new(log, base)?;
-    again::run((log, base), (&flushes, BEHIND), dice, |cut| {
-        look_at(&life, cut, &mut prescribed, found)
-    })
+    let mut again = Again::new(log, base)?;
+    for (number, flush) in flushes.into_iter().enumerate() {
+        again.go_to(flush)?;
+        let (depth, behind) = match number % LOOKED_AT_ONE_IN {
+            0 => (Depth::Files, BEHIND),
+            _ => (Depth::Blocks, 0),
+        };
+        for cut in again.cuts(behind, dice) {
+            look_at(&life, &cut?, depth, &mut prescribed, found)?;
+        }
+    }
+    Ok(())
 }
 
 fn look_at_live(life: &mut Life, found: &mut Found) -> Result<()> {
     let cuts = life.take_cuts();
     let mut prescribed = Prescribed::new(&life.log, &life.base)?;
-    cuts.iter().try_for_each(|cut| look_at(life, cut, &mut prescribed, found))
+    cuts.iter().try_for_each(|cut| look_at(life, cut, Depth::Files, &mut prescribed, found))
 }
 
 fn look_at(
     life: &Life,
     cut: &Cut,
+    depth: Depth,
     prescribed: &mut Prescribed<'_>,
     found: &mut Found,
 ) -> Result<()> {
     let name = life.system.name();
-    let verdict = verdict(life, cut, prescribed)
+    let verdict = verdict(life, cut, depth, prescribed)
         .map_err(|error| format!("{name}, the cut with seed {}: {error}", cut.seed))?;
-    found.images += 1;
-    found.files += life.history.synced(cut.position).len() as u64;
+    if depth == Depth::Files {
+        found.images += 1;
+        found.files += life.history.synced(cut.position).len() as u64;
+    }
     found.lost_files += verdict.lost.len() as u64;
     found.fsck_errors += u64::from(verdict.fault.is_some());
     found.wrong_blocks += verdict.wrong_blocks;
@@ -243,13 +267,23 @@ fn look_at(
     Ok(())
 }
 
-fn verdict(life: &Life, cut: &Cut, prescribed: &mut Prescribed<'_>) -> Result<Verdict> {
+fn verdict(
+    life: &Life,
+    cut: &Cut,
+    depth: Depth,
+    prescribed: &mut Prescribed<'_>,
+) -> Result<Verdict> {
     let (image, at) = (life.place.path().join("image"), life.place.path().join("mounted"));
-    match check::recover(cut, &life.base, prescribed, Some(&image)) {
-        Ok(wrong_blocks) => {
-            let synced = life.history.synced(cut.position);
-            Ok(Verdict { wrong_blocks, ..check::check(life.system, &synced, &image, &at)? })
+    let wanted = (depth == Depth::Files).then_some(image.as_path());
+    let wrong_blocks = match check::recover(cut, &life.base, prescribed, wanted) {
+        Ok(wrong_blocks) => wrong_blocks,
+        Err(error) => {
+            return Ok(Verdict { fault: Some(error.to_string()), ..Verdict::default() });
         }
-        Err(error) => Ok(Verdict { fault: Some(error.to_string()), ..Verdict::default() }),
-    }
+    };
+    let verdict = match depth {
+        Depth::Blocks => Verdict::default(),
+        Depth::Files => check::check(life.system, &life.history.synced(cut.position), &image, &at)?,
+    };
+    Ok(Verdict { wrong_blocks, ..verdict })
 }
