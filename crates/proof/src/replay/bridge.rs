@@ -1,8 +1,8 @@
-//! From a file system of the kernel's down to a session's files, and back up for the next cut.
+//! From a file system of the kernel's down to a session's files, with a log on the way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,17 +28,21 @@ pub enum Trust {
     Liar,
 }
 
-/// A mounted file system over a session.
+/// A mounted file system over a session, with a log of what it does to its disk.
 pub struct Bridge {
     /// Where power can be cut.
     pub gate: Arc<Gate>,
     /// Where files are.
     pub mounted: PathBuf,
-    base: PathBuf,
+    /// The base file.
+    pub base: PathBuf,
+    /// The log of writes, which grows.
+    pub log: PathBuf,
     exported: PathBuf,
-    daemon: Child,
-    /// Goes last: the daemon is its client.
-    _served: Served,
+    /// The later ones are clients of the earlier ones.
+    daemons: Vec<Child>,
+    /// Goes last: the first daemon is its client.
+    served: Served,
 }
 
 /// A base file as a device.
@@ -62,36 +66,51 @@ impl Bridge {
             Trust::Liar => Arc::new(Liar(session)),
         };
         let served = Served::new(device, false, Options::default())?;
-        let (exported, mounted) = (place.join("exported"), place.join("workload"));
-        fs::create_dir(&mounted)?;
-        fs::create_dir(place.join("mounted"))?;
-        fs::write(&exported, [])?;
-        let daemon = start_daemon(&served, &exported)?;
-        let mut bridge = Self { gate, mounted, base, exported, daemon, _served: served };
-        bridge.wait_for(system.disk_len())?;
+        let path = |name: &str| place.join(name);
+        for name in ["workload", "mounted"] {
+            fs::create_dir(path(name))?;
+        }
+        let (mounted, exported, log) = (path("workload"), path("exported"), path("log"));
+        let mut bridge = Self { gate, mounted, base, log, exported, daemons: Vec::new(), served };
+        bridge.start(place, system.disk_len())?;
         system.mount(&bridge.exported, &bridge.mounted)?;
         Ok(bridge)
     }
 
-    fn wait_for(&mut self, len: u64) -> Result<()> {
+    fn start(&mut self, place: &Path, len: u64) -> Result<()> {
+        for file in [&self.exported, &self.log] {
+            fs::write(file, [])?;
+        }
+        let (socket, ready) = (place.join("logged.sock"), place.join("ready"));
+        let daemon = start_daemon(&self.served, &self.log, &socket, &ready)?;
+        self.daemons.push(daemon);
+        self.wait_until("qemu-storage-daemon exports nothing", |_| Ok(ready.exists()))?;
+        // One request at a time, so that the log's order is the only one that there is.
+        let uri = format!("nbd+unix:///{NAME}?socket={}", socket.display());
+        let args = ["-s", "-C", "1", tools::text(&self.exported)?, &uri];
+        self.daemons.push(spawn(tools::command("nbdfuse", &args))?);
+        self.wait_until("nbdfuse shows nothing", |it| Ok(fs::metadata(&it.exported)?.len() == len))
+    }
+
+    fn wait_until(&mut self, or: &str, done: impl Fn(&Self) -> Result<bool>) -> Result<()> {
         let begin = Instant::now();
-        while fs::metadata(&self.exported)?.len() != len {
-            if let Some(status) = self.daemon.try_wait()? {
-                return Err(format!("qemu-storage-daemon ended with {status}").into());
+        while !done(self)? {
+            for daemon in &mut self.daemons {
+                if let Some(status) = daemon.try_wait()? {
+                    return Err(format!("{or}: it ended with {status}").into());
+                }
             }
             if begin.elapsed() > PATIENCE {
-                return Err("qemu-storage-daemon exports nothing".into());
+                return Err(or.into());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
     }
 
-    /// Takes it down in good order; the base is left.
-    pub fn close(self) -> Result<PathBuf> {
-        let mounted = self.mounted.to_str().ok_or("a path that is no text")?;
-        tools::succeed("umount", &[mounted])?;
-        Ok(self.base.clone())
+    /// Unmounts the file system in good order. The rest stays.
+    pub fn unmount(&self) -> Result<()> {
+        tools::succeed("umount", &[tools::text(&self.mounted)?])
     }
 }
 
@@ -101,18 +120,28 @@ impl Drop for Bridge {
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         let _ = tools::run("umount", &["-l", "-q", &text(&self.mounted)]);
         let _ = tools::run("umount", &["-l", "-q", &text(&self.exported)]);
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
+        for daemon in self.daemons.iter_mut().rev() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
     }
 }
 
-fn start_daemon(served: &Served, exported: &Path) -> Result<Child> {
+/// A client of our server that logs what passes and serves it on.
+fn start_daemon(served: &Served, log: &Path, socket: &Path, ready: &Path) -> Result<Child> {
     let server = format!("server.type=unix,server.path={}", served.socket().display());
     let disk = format!("driver=nbd,node-name=disk,{server},export={NAME},discard=unmap");
-    let export =
-        format!("type=fuse,id=export,node-name=disk,mountpoint={},writable=on", exported.display());
-    let mut command =
-        tools::command("qemu-storage-daemon", &["--blockdev", &disk, "--export", &export]);
+    let file = format!("driver=file,node-name=log,filename={}", log.display());
+    let logged = "driver=blklogwrites,node-name=logged,file=disk,log=log,discard=unmap";
+    let listen = format!("addr.type=unix,addr.path={}", socket.display());
+    let export = format!("type=nbd,id=export,node-name=logged,name={NAME},writable=on");
+    let mut command = tools::command("qemu-storage-daemon", &["--blockdev", &disk]);
+    command.args(["--blockdev", &file, "--blockdev", logged, "--nbd-server", &listen]);
+    command.args(["--export", &export, "--pidfile", tools::text(ready)?]);
+    spawn(command)
+}
+
+fn spawn(mut command: Command) -> Result<Child> {
     let spawned = command.stdout(Stdio::null()).spawn();
-    Ok(spawned.map_err(|error| format!("running qemu-storage-daemon: {error}"))?)
+    Ok(spawned.map_err(|error| format!("running {:?}: {error}", command.get_program()))?)
 }
