@@ -11,6 +11,7 @@ mod disk;
 mod ext4;
 mod input;
 mod map;
+mod monitor;
 mod nbd;
 mod partitions;
 mod records;
@@ -35,6 +36,7 @@ const TARGETS: &[Target] = &[
     ("jbd2", ext4::journal),
     ("gpt", partitions::gpt),
     ("mbr", partitions::mbr),
+    ("foreign", partitions::foreign),
     ("session-log", session::log),
     ("session-operations", session::operations),
     ("extent-map", map::stored),
@@ -44,9 +46,12 @@ const TARGETS: &[Target] = &[
     ("merge-accounts", text::merge_accounts),
     ("merge-dpkg", text::merge_dpkg),
     ("merge-lines", text::merge_lines),
+    ("merge-records", text::merge_records),
     ("loader", text::loader),
+    ("guest-texts", text::guest),
     ("nbd-handshake", nbd::handshake),
     ("nbd-transmission", nbd::transmission),
+    ("monitor", monitor::said),
     ("worker-task", worker::to_worker),
     ("worker-answer", worker::to_parent),
     ("records", records::records),

@@ -1,7 +1,9 @@
-//! Partition tables: a valid one, spoiled; then read, grown, and read again.
+//! Partition tables: a valid one, spoiled; then read, grown, and read again. And what a partition
+//! holds that is none of ours.
 //!
 //! ```text
-//!   input:  mending, 1 │ blocks to grow by, 1 │ partition to grow, 1 │ edits
+//!   input:    mending, 1 │ blocks to grow by, 1 │ partition to grow, 1 │ edits
+//!   foreign:  length 4 │ edits, each to one of the places where marks stand
 //! ```
 
 use std::sync::{Arc, LazyLock};
@@ -10,6 +12,8 @@ use goldleaf_block::{
     BLOCK_SIZE, ByteLen, PartitionNumber, PartitionTable, PartitionView, ReadBlocks, grown_gpt,
     grown_mbr, grown_table, read_partitions,
 };
+
+use goldleaf_ext4::{Refusal, gate, identify};
 
 use crate::disk::Disk;
 use crate::input::{Input, apply, le32, put};
@@ -159,4 +163,26 @@ fn crc32(bytes: &[u8]) -> u32 {
         })
     });
     !bytes.iter().fold(!0u32, |crc, &byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
+}
+
+/// Where swap space, FAT, LUKS and the others have their marks, and ext4 its own.
+const MARKS: [u64; 12] = [0, 3, 24, 54, 82, 536, 1024, 1024 + 56, 4086, 4096, 0x10040, 1 << 17];
+
+/// What is named stands there, and a disk too short for a mark does not bear it.
+pub fn foreign(data: &[u8]) {
+    let mut input = Input(data);
+    let len = u64::from(input.u32()) % (1 << 18);
+    let mut disk = Disk::zero(len);
+    for edit in input.edits() {
+        disk.write(MARKS[edit.place % MARKS.len()] + edit.at as u64 % 512, &edit.bytes);
+    }
+    let found = identify(&disk).expect("a disk that can be read");
+    let is_ext4 = len >= 2048 && disk.bytes(1024 + 56, 2) == [0x53, 0xEF];
+    match (gate(&disk), found) {
+        (Err(Refusal::Foreign(named)), _) => assert!(Some(named) == found && !is_ext4),
+        (Err(Refusal::NotExt4), _) => assert!(found.is_none() && !is_ext4),
+        (Err(refusal), _) => assert!(is_ext4 && !refusal.to_string().is_empty()),
+        (Ok(features), _) => assert!(is_ext4 && features.superblock.blocks > 0),
+    }
+    assert!(identify(&disk.resized(0)).expect("an empty disk").is_none());
 }

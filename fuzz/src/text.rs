@@ -1,20 +1,26 @@
 //! Texts: rules, the shared files that merge handlers take apart, the loader's configuration and
-//! libraries.
+//! libraries, what a guest mounts and what it calls itself.
 //!
 //! ```text
 //!   rules:    the file
 //!   merges:   files of below and after: number 1 │ length 2 │ bytes
+//!   records:  files and records: number 1 │ (key: length 2 │ bytes │ rest 1) │ length 2 │ bytes
 //!   loader:   conf: length 2 │ bytes; then libraries: length 2 │ bytes
+//!   guest:    os-release: length 2 │ bytes; then fstab
 //! ```
 
 use goldleaf_layer::merge::accounts::Names;
 use goldleaf_layer::merge::derived::ld_cache;
 use goldleaf_layer::merge::dpkg::{
-    compare_versions, not_at_rest, packages, parse_list, user_packages,
+    compare_versions, not_at_rest, package_of_info_file, packages, parse_list, user_packages,
 };
-use goldleaf_layer::merge::{ApplyContext, DiffContext, FileSet, FileState, handlers};
+use goldleaf_layer::merge::{
+    Applied, ApplyContext, DiffContext, FileSet, FileState, Record, handlers,
+};
 use goldleaf_layer::rules::{KindClass, OwnerClass, PathFacts, RuleFile, RuleSet, State};
-use goldleaf_tree::GuestPath;
+use goldleaf_layer::{Digest, Kind};
+use goldleaf_tree::{GuestPath, is_obeyed};
+use goldleaf_worker::{DeviceName, Mount, parse_fstab, pretty_name};
 
 use crate::input::{Input, le32};
 use crate::tree::LibraryTree;
@@ -92,6 +98,7 @@ pub fn merge_dpkg(data: &[u8]) {
         let paths = parse_list(&state.bytes);
         assert!(paths.iter().all(|path| !path.is_root()));
     }
+    let _ = package_of_info_file(data);
     let text = String::from_utf8_lossy(data);
     if let Some((one, other)) = text.split_once('\n') {
         let order = compare_versions(one, other);
@@ -132,6 +139,82 @@ fn merge(name: &str, below: &FileSet, after: &FileSet) {
     let reversed = handler.apply(below, &records, &apply).expect("own records");
     assert_eq!(applied.files, reversed.files, "the order of records does not count");
     assert_eq!(applied.removed, reversed.removed, "the order of records does not count");
+}
+
+/// Records that somebody else's layer brings along: nothing but the handler's own files changes.
+pub fn merge_records(data: &[u8]) {
+    let mut input = Input(data);
+    let handler = handlers()[usize::from(input.byte()) % handlers().len()];
+    let (mut below, mut records) = (FileSet::new(), Vec::new());
+    let paths: Vec<&str> = [ACCOUNTS, PACKAGES, LINES].concat();
+    let mut values = vec![Vec::new()];
+    while !input.is_empty() && records.len() < 64 {
+        let number = input.byte();
+        if number & 1 == 0 {
+            let at = path(paths[usize::from(number / 2) % paths.len()]);
+            if handler.owns(&at) {
+                below.insert(at, FileState::file(input.piece(), 0o644));
+            }
+        } else {
+            records.push(record(handler.name(), number, &mut input, &values));
+            values.extend(records.last().and_then(|record| record.value.clone()));
+        }
+    }
+    let context = ApplyContext::default();
+    let Ok(applied) = handler.apply(&below, &records, &context) else { return };
+    let Applied { files, removed, dormant, notes: _ } = &applied;
+    assert!(files.keys().chain(removed).all(|path| handler.owns(path)), "only its own files");
+    assert!(removed.iter().all(|path| below.contains_key(path)), "what is gone was there");
+    assert!(dormant.iter().all(|record| records.contains(record)), "what waits was there");
+    let after = applied.onto(&below);
+    let _ = handler.diff(&below, &after, &DiffContext::default()).expect("small files");
+    let _ = handler.apply(&after, &records, &context).expect("once more");
+}
+
+fn record(handler: &str, number: u8, input: &mut Input<'_>, values: &[Vec<u8>]) -> Record {
+    let key = String::from_utf8_lossy(input.piece()).into_owned();
+    let rest = usize::from(input.byte());
+    let ancestor = (rest & 1 == 1).then(|| Digest::of(&values[rest / 8 % values.len()]));
+    Record {
+        handler: handler.into(),
+        key,
+        layer: if number & 2 == 0 { Kind::UserApps } else { Kind::Apps },
+        package: (rest & 2 == 2).then(|| "p:amd64".into()),
+        ancestor,
+        value: (rest & 4 == 0).then(|| input.piece().to_vec()),
+    }
+}
+
+/// What a guest mounts and what it calls itself. Mounts that are written again are the same ones.
+pub fn guest(data: &[u8]) {
+    let mut input = Input(data);
+    if let Some(name) = pretty_name(&String::from_utf8_lossy(input.piece())) {
+        assert!(!name.is_empty() && !name.chars().any(is_obeyed), "{name:?} can be shown");
+    }
+    let mounts = parse_fstab(&String::from_utf8_lossy(input.0));
+    let written = fstab(&mounts);
+    assert_eq!(parse_fstab(&written), mounts, "{written:?}");
+}
+
+/// The file with these mounts, each in its line.
+fn fstab(mounts: &[Mount]) -> String {
+    let mut text = String::new();
+    let mut line = 1;
+    for mount in mounts {
+        (line..mount.line).for_each(|_| text.push('\n'));
+        line = mount.line;
+        text += &match &mount.device {
+            DeviceName::Uuid(uuid) => format!("/dev/disk/by-uuid/{uuid}"),
+            DeviceName::Label(label) => format!("/dev/disk/by-label/{label}"),
+            DeviceName::PartUuid(uuid) => format!("/dev/disk/by-partuuid/{uuid}"),
+            DeviceName::Partition(number) => format!("/dev/vda{number}"),
+            DeviceName::Other(name) => format!("\"{name}\""),
+        };
+        text.push_str(" \\057");
+        mount.point.as_bytes().iter().for_each(|byte| text += &format!("\\{byte:03o}"));
+        text += &format!(" {} defaults", mount.kind);
+    }
+    text
 }
 
 /// `/etc/ld.so.conf`, and what may be a library.

@@ -29,7 +29,7 @@ pub struct Row {
 }
 
 /// What a figure must reach.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Bar {
     /// At most this value.
     AtMost(f64),
@@ -139,6 +139,19 @@ impl Table {
         write(name, &rows)
     }
 
+    /// Writes all of it for another process, which [takes it in](Self::take_in).
+    pub fn hand_over(&self, path: &Path) -> io::Result<()> {
+        let rows: Vec<(&Row, Option<Bar>)> = self.0.iter().map(|row| (row, row.bar)).collect();
+        std::fs::write(path, serde_json::to_vec(&rows)?)
+    }
+
+    /// Adds what another process [handed over](Self::hand_over).
+    pub fn take_in(&mut self, path: &Path) -> io::Result<()> {
+        let rows: Vec<(Row, Option<Bar>)> = serde_json::from_slice(&std::fs::read(path)?)?;
+        self.0.extend(rows.into_iter().map(|(row, bar)| Row { bar, ..row }));
+        Ok(())
+    }
+
     /// Adds a line to `bench/NAME` of the source tree: the seed, and name and value of all figures.
     pub fn add_to_totals(&self, name: &str, seed: u64) -> io::Result<()> {
         let figures: BTreeMap<&str, f64> =
@@ -165,6 +178,20 @@ fn target(name: &str) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_handed_over_keeps_its_bars() {
+        let dir = tempfile::tempdir().expect("a place");
+        let path = dir.path().join("rows");
+        let mut table = Table::default();
+        table.push(Row::new("x", 2.0, "s").beside("other", 8.0).bar(Bar::AtMost(1.0)));
+        table.push(Row::new("y", 2.0, "s"));
+        table.hand_over(&path).expect("written");
+        let mut other = Table::default();
+        other.take_in(&path).expect("read");
+        assert_eq!(format!("{:?}", other.0), format!("{:?}", table.0));
+        assert!(!other.all_met());
+    }
 
     #[test]
     fn bars_are_met_or_missed() {

@@ -12,18 +12,23 @@ use crate::budget::Budget;
 
 /// Seconds for each target: for every submission, and for nights.
 const SECONDS: (u32, u32) = (20, 300);
+/// Says how many targets run at once.
+pub const JOBS: &str = "FUZZ_JOBS";
 /// Fewer targets than this, and some format has lost its own.
-const TARGETS_MIN: f64 = 15.0;
+const TARGETS_MIN: f64 = 28.0;
 
 /// Runs all targets.
 pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/run");
     let seconds = budget.of(SECONDS.0, SECONDS.1).to_string();
-    let jobs = std::thread::available_parallelism()?.to_string();
+    let jobs = match std::env::var(JOBS) {
+        Ok(jobs) => jobs,
+        Err(_) => std::thread::available_parallelism()?.to_string(),
+    };
     let mut command = Command::new(&script);
     // Zero would let each target choose its own.
     let seed = (budget.seed as u32).max(1).to_string();
-    command.arg(seconds).env("FUZZ_JOBS", jobs).env("FUZZ_SEED", seed).stderr(Stdio::inherit());
+    command.arg(seconds).env(JOBS, jobs).env("FUZZ_SEED", seed).stderr(Stdio::inherit());
     let output = command.output()?;
     let text = String::from_utf8(output.stdout)?;
     eprint!("{text}");

@@ -4,6 +4,14 @@
 
 use serde_json::Value;
 
+/// How much of a text is kept: many may wait, and QEMU's own are a sentence.
+const TEXT_CHARS_MAX: usize = 500;
+
+/// The beginning of what QEMU says.
+pub(crate) fn short(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
 /// Why the virtual machine stopped or was reset: QMP's `ShutdownCause`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -101,7 +109,7 @@ impl Event {
     pub(crate) fn parse(message: &Value) -> Option<Self> {
         let name = message.get("event")?.as_str()?;
         let data = message.get("data").unwrap_or(&Value::Null);
-        let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        let text = |key: &str| short(data.get(key).and_then(Value::as_str).unwrap_or(""));
         let flag = |key: &str| data.get(key).and_then(Value::as_bool).unwrap_or(false);
         let reason = || ShutdownReason::parse(&text("reason"));
         Some(match name {
@@ -121,7 +129,7 @@ impl Event {
                 no_space: flag("nospace"),
                 reason: text("reason"),
             },
-            other => Self::Other(other.to_owned()),
+            other => Self::Other(short(other)),
         })
     }
 }

@@ -4,23 +4,28 @@
 //! that an event never waits for a command and a command never misses its reply. Commands carry an
 //! id; a reply whose command has given up waiting is thrown away.
 //!
-//! The far side is a process that a hostile guest may have taken over: lines are bounded, and
-//! whatever is not QMP ends the connection.
+//! The far side is a process that a hostile guest may have taken over: lines are bounded, so is what
+//! waits to be taken, and whatever is not QMP ends the connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::error::VmError;
-use crate::event::Event;
+use crate::event::{Event, short};
 
 /// Longest line that is believed. The longest honest reply of the commands used here is some
 /// tens of KiB.
-const LINE_BYTES_MAX: u64 = 1 << 20;
+const LINE_BYTES_MAX: u64 = 256 << 10;
+/// Replies that may wait: one, and those of commands that gave up waiting. A line can become some
+/// thirty times as many bytes of JSON values.
+const REPLIES_MAX: usize = 8;
+/// Events that may wait. A session takes them as they come; QEMU sends a few a second at most.
+const EVENTS_MAX: usize = 1024;
 /// How much of a bad message an error repeats.
 const QUOTE_CHARS_MAX: usize = 200;
 
@@ -58,8 +63,8 @@ impl Qmp {
     /// the greeting and for each command after it.
     pub fn connect(stream: UnixStream, timeout: Duration) -> Result<(Self, Events), VmError> {
         let reader = stream.try_clone().map_err(VmError::host("copying the monitor's socket"))?;
-        let (to_replies, replies) = mpsc::channel();
-        let (to_events, events) = mpsc::channel();
+        let (to_replies, replies) = mpsc::sync_channel(REPLIES_MAX);
+        let (to_events, events) = mpsc::sync_channel(EVENTS_MAX);
         std::thread::Builder::new()
             .name("qmp".into())
             .spawn(move || sort_messages(reader, &to_replies, &to_events))
@@ -90,12 +95,14 @@ impl Qmp {
         }
         let line = format!("{message}\n");
         wire.stream.write_all(line.as_bytes()).map_err(|_| VmError::Gone)?;
-        loop {
+        // As many stale ones as could wait, and the right one.
+        for _ in 0..=REPLIES_MAX {
             let reply = receive(&wire.replies, command, self.timeout)?;
             if reply.get("id").and_then(Value::as_u64) == Some(id) {
                 return take_result(command, reply);
             }
         }
+        Err(protocol("the reply to a command", "replies to others only"))
     }
 
     /// A panic of another holder leaves nothing half done here: ids only grow.
@@ -106,7 +113,7 @@ impl Qmp {
 
 fn take_result(command: &str, mut reply: Value) -> Result<Value, VmError> {
     if let Some(error) = reply.get("error") {
-        let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        let text = |key: &str| short(error.get(key).and_then(Value::as_str).unwrap_or(""));
         return Err(VmError::Refused {
             command: command.to_owned(),
             class: text("class"),
@@ -131,16 +138,19 @@ pub(crate) fn protocol(expected: &'static str, found: &str) -> VmError {
 }
 
 /// The reader's thread. It ends, and with it both channels, at the end of the stream, at the first
-/// thing that is no QMP, or when nobody listens to replies any more.
-fn sort_messages(stream: UnixStream, replies: &Sender<Value>, events: &Sender<Event>) {
+/// thing that is no QMP, when nobody listens to replies any more, or when more is said than was
+/// asked for.
+fn sort_messages(stream: UnixStream, replies: &SyncSender<Value>, events: &SyncSender<Event>) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     while let Some(message) = read_message(&mut reader, &mut line) {
-        match Event::parse(&message) {
+        let goes_on = match Event::parse(&message) {
             // Nobody needs to listen to events: a caller may want commands only.
-            Some(event) => drop(events.send(event)),
-            None if replies.send(message).is_err() => return,
-            None => {}
+            Some(event) => !matches!(events.try_send(event), Err(TrySendError::Full(_))),
+            None => replies.try_send(message).is_ok(),
+        };
+        if !goes_on {
+            return;
         }
     }
 }
@@ -212,6 +222,24 @@ mod tests {
             let error = Qmp::connect(near, TIMEOUT).map(drop).unwrap_err();
             assert!(matches!(error, VmError::Gone | VmError::Protocol { .. }), "{error}");
         }
+    }
+
+    /// A far side that was taken over must not fill this process's memory, nor keep it busy.
+    #[test]
+    fn more_than_was_asked_for_ends_the_connection() {
+        let event = "{\"event\":\"STOP\"}\n".repeat(EVENTS_MAX + 1);
+        let (near, far) = far_side(&[&format!("{READY}{event}")]);
+        let (qmp, events) = Qmp::connect(near, TIMEOUT).unwrap();
+        far.join().unwrap();
+        assert!(matches!(qmp.execute("query-x", Value::Null), Err(VmError::Gone)));
+        let heard = std::iter::from_fn(|| events.next(TIMEOUT).ok().flatten()).count();
+        assert_eq!(heard, EVENTS_MAX);
+
+        let stale = "{\"return\":9,\"id\":1}\n".repeat(100 * REPLIES_MAX);
+        let (near, _far) = far_side(&[READY, &stale]);
+        let (qmp, _events) = Qmp::connect(near, TIMEOUT).unwrap();
+        let error = qmp.execute("query-x", Value::Null).unwrap_err();
+        assert!(matches!(error, VmError::Gone | VmError::Protocol { .. }), "{error}");
     }
 
     #[test]

@@ -68,7 +68,8 @@ const WITHOUT_LAYERS: &[&str] = &[
 pub fn parse(text: &str) -> Vec<Mount> {
     let mut mounts = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
-        let mut fields = line.split_whitespace();
+        // Blanks and tabs only, as mount(8) has it: other white space is part of a name.
+        let mut fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
         let (Some(device), Some(point), Some(kind)) = (fields.next(), fields.next(), fields.next())
         else {
             continue;
@@ -119,7 +120,8 @@ fn partition_number(text: &str) -> Option<u32> {
     } else {
         name.strip_prefix("nvme").or_else(|| name.strip_prefix("mmcblk"))?.rsplit_once('p')?.1
     };
-    digits.parse().ok()
+    // Parsing by itself would take a sign.
+    digits.parse().ok().filter(|_| digits.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// fstab(5) writes blanks in names as `\040`.
@@ -129,7 +131,7 @@ fn unescape(text: &str) -> Vec<u8> {
     while let Some((&first, tail)) = rest.split_first() {
         let octal = tail
             .get(..3)
-            .filter(|_| first == b'\\')
+            .filter(|digits| first == b'\\' && digits.iter().all(u8::is_ascii_digit))
             .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         match octal {
             Some(byte) => {
@@ -175,6 +177,17 @@ mod tests {
         assert_eq!(shown, expected);
     }
 
+    /// What [`unescape`] and the division into fields must not take for more than it is.
+    #[test]
+    fn names_are_taken_as_they_are_written() {
+        let points = |text: &str| -> Vec<String> {
+            parse(text).iter().map(|mount| mount.point.to_string()).collect()
+        };
+        assert_eq!(points("/dev/vda3 /a\\+40b ext4\n"), ["/a\\\\+40b"]);
+        assert_eq!(points("/dev/vda3\t/a\u{a0}b\text4\n"), ["/a\u{a0}b"]);
+        assert_eq!(points("/dev/vda3 /a\\777 ext4\n"), ["/a\\\\777"]);
+    }
+
     #[test]
     fn partition_numbers() {
         for (text, number) in [
@@ -182,6 +195,7 @@ mod tests {
             ("/dev/nvme0n1p12", Some(12)),
             ("/dev/mmcblk0p2", Some(2)),
             ("/dev/sda", None),
+            ("/dev/sda+1", None),
             ("/dev/mapper/x1", None),
         ] {
             assert_eq!(partition_number(text), number, "{text}");

@@ -7,7 +7,7 @@ use goldleaf_block::{
     ReadBlocks, TableKind, grown_table, read_partitions,
 };
 use goldleaf_ext4::{Refusal, Volume, gate, identify};
-use goldleaf_tree::{FileTree, GuestPath, read_whole, resolve};
+use goldleaf_tree::{FileTree, GuestPath, is_obeyed, read_whole, resolve};
 
 use crate::WorkerError;
 use crate::fstab::{self, DeviceName, Mount};
@@ -242,9 +242,10 @@ fn carries(tree: &dyn FileTree, path: &str) -> bool {
     !matches!(words.trim(), "" | "uninitialized")
 }
 
-fn pretty_name(os_release: &str) -> Option<String> {
+/// What a system calls itself, if it says so: a line that holds nothing to be obeyed.
+pub fn pretty_name(os_release: &str) -> Option<String> {
     let line = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
-    let name: String = line.trim_matches(['"', '\'']).chars().filter(|c| !c.is_control()).collect();
+    let name: String = line.trim_matches(['"', '\'']).chars().filter(|c| !is_obeyed(*c)).collect();
     (!name.is_empty()).then_some(name)
 }
 

@@ -34,7 +34,11 @@ pub use channel::{BATCH, Channel};
 pub use error::WorkerError;
 pub use launch::{Launcher, Scale, Session, WorkerUsage};
 pub use mounted::MountedTree;
-#[cfg(feature = "proof")]
-pub use serve::look;
 pub use serve::serve;
 pub use tool::exec_tool;
+#[cfg(feature = "proof")]
+pub use {
+    fstab::{DeviceName, Mount, parse as parse_fstab},
+    inspect::pretty_name,
+    serve::look,
+};

@@ -1,5 +1,5 @@
-//! What the guest boots: the kernel of a distribution's package, and an archive with our program as
-//! the only one in it.
+//! What the guest boots: the kernel of a distribution's package, or the system's own, and an archive
+//! with our program as the only one in it.
 //!
 //! Specification of the archive: `Documentation/driver-api/early-userspace/buffer-format.rst` of
 //! the kernel ("newc"): headers of hexadecimal digits, names and contents padded to 4 bytes.
@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use crate::Result;
 use crate::replay::tools;
 
-/// The package that depends on the present kernel, small because it is for virtual machines only.
-const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
-/// What the disk needs of it, in the order of loading.
+/// Packages that depend on the present kernel, small because it is for virtual machines only:
+/// Debian's, and Ubuntu's of today and of before.
+const KERNEL_PACKAGES: [&str; 3] =
+    ["linux-image-cloud-amd64", "linux-image-virtual", "linux-image-kvm"];
+/// What the disk needs of it, in the order of loading. Ubuntu's has them built in.
 const MODULES: [&str; 6] = [
     "virtio/virtio_ring",
     "virtio/virtio",
@@ -22,6 +24,9 @@ const MODULES: [&str; 6] = [
     "block/virtio_blk",
 ];
 const PROGRAM: &str = include_str!("init.c");
+
+/// How the files of kernels begin, before the version.
+const IMAGE_PREFIX: &str = "vmlinuz-";
 
 /// Modes of a regular program, a directory and a character device, as `stat` has them.
 const MODE_FILE: u32 = 0o100_755;
@@ -40,7 +45,7 @@ pub struct Boot {
 
 /// Makes it in `place`. The kernel is fetched once and kept beside what was built.
 pub fn make(place: &Path) -> Result<Boot> {
-    let unpacked = kernel_files(place)?;
+    let kernel = kernel(place)?;
     let source = place.join("init.c");
     let program = place.join("init");
     fs::write(&source, PROGRAM)?;
@@ -49,15 +54,64 @@ pub fn make(place: &Path) -> Result<Boot> {
     archive.add("dev", MODE_DIR, (0, 0), &[]);
     archive.add("dev/console", MODE_CHARACTERS, CONSOLE, &[]);
     archive.add("init", MODE_FILE, (0, 0), &fs::read(&program)?);
-    let modules = only_entry(&unpacked.join("lib/modules"), "")?.join("kernel/drivers");
-    for (number, module) in MODULES.iter().enumerate() {
-        let content = fs::read(modules.join(format!("{module}.ko")))?;
-        archive.add(&format!("m{number}"), MODE_FILE, (0, 0), &content);
+    let found: Vec<_> = MODULES.iter().filter_map(|name| kernel.module(name)).collect();
+    for (number, module) in found.iter().enumerate() {
+        archive.add(&format!("m{number}"), MODE_FILE, (0, 0), &unpacked(module)?);
     }
     archive.add("TRAILER!!!", 0, (0, 0), &[]);
     let initrd = place.join("initrd");
     fs::write(&initrd, archive.0)?;
-    Ok(Boot { kernel: only_entry(&unpacked.join("boot"), "vmlinuz")?, initrd })
+    Ok(Boot { kernel: kernel.image, initrd })
+}
+
+/// A kernel and where its modules are, if it has some.
+struct Kernel {
+    image: PathBuf,
+    modules: PathBuf,
+}
+
+impl Kernel {
+    /// The one in a tree of files, such as a package or this system.
+    fn below(root: &Path) -> Result<Self> {
+        let image = only_entry(&root.join("boot"), IMAGE_PREFIX)?;
+        fs::File::open(&image).map_err(|error| format!("{}: {error}", image.display()))?;
+        let name = image.file_name().unwrap_or_default().to_string_lossy();
+        let version = name.strip_prefix(IMAGE_PREFIX).unwrap_or_default();
+        let places = ["lib/modules", "usr/lib/modules"].map(|place| root.join(place).join(version));
+        let modules = places.into_iter().find(|place| place.exists()).unwrap_or_default();
+        Ok(Self { image, modules })
+    }
+
+    /// The file of a module; one that is not there is part of the kernel itself.
+    fn module(&self, name: &str) -> Option<PathBuf> {
+        let names = ["ko", "ko.xz", "ko.zst"].map(|end| format!("kernel/drivers/{name}.{end}"));
+        names.iter().map(|name| self.modules.join(name)).find(|file| file.exists())
+    }
+}
+
+/// What a module's file holds.
+fn unpacked(module: &Path) -> Result<Vec<u8>> {
+    let program = match module.extension().and_then(|end| end.to_str()) {
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        _ => return Ok(fs::read(module)?),
+    };
+    let output = tools::run(program, &["-dc", text(module)?])?;
+    if output.status.success() { Ok(output.stdout) } else { Err(tools::said(&output).into()) }
+}
+
+/// A package's kernel, or else this system's own.
+fn kernel(place: &Path) -> Result<Kernel> {
+    let mut why = Vec::new();
+    for package in KERNEL_PACKAGES {
+        match kernel_files(place, package) {
+            Ok(root) => return Kernel::below(&root),
+            Err(error) => why.push(error.to_string()),
+        }
+    }
+    Kernel::below(Path::new("/")).map_err(|error| {
+        format!("the guests need a kernel, and there is none: {}; {error}", why.join("; ")).into()
+    })
 }
 
 fn text(path: &Path) -> Result<&str> {
@@ -74,19 +128,19 @@ fn only_entry(dir: &Path, prefix: &str) -> Result<PathBuf> {
     Err(format!("nothing named {prefix}… in {}", dir.display()).into())
 }
 
-/// The unpacked kernel package.
-fn kernel_files(place: &Path) -> Result<PathBuf> {
-    let said = tools::run("apt-cache", &["depends", KERNEL_PACKAGE])?;
+/// The unpacked package of the kernel on which `on` depends.
+fn kernel_files(place: &Path, on: &str) -> Result<PathBuf> {
+    let said = tools::run("apt-cache", &["depends", on])?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    let package = said.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
-    let package =
-        package.ok_or(format!("no package {KERNEL_PACKAGE}: the guests need Debian's"))?;
+    let needed = said.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let package = needed.into_iter().find(|name| name.starts_with("linux-image-"));
+    let package = package.ok_or(format!("no package {on}"))?;
     let kept = kept_dir(place)?.join(package);
     if kept.exists() {
         return Ok(kept);
     }
     let fresh = place.join("kernel");
-    fs::create_dir(&fresh)?;
+    fs::create_dir_all(&fresh)?;
     let output =
         tools::command("apt-get", &["download", "-q", package]).current_dir(&fresh).output()?;
     if !output.status.success() {

@@ -8,8 +8,9 @@
 //! The same session goes on from round to round. Which blocks a generation writes, and with which
 //! content, follows from a seed, so that guest and host know it without telling each other.
 //!
-//! Needs `qemu-system-x86_64`, `gcc`, `setpriv`, and Debian's package of a kernel for virtual
-//! machines, which is fetched. QEMU emulates; nothing needs KVM. All processes end with this one.
+//! Needs `qemu-system-x86_64`, `gcc`, `setpriv`, and Debian's or Ubuntu's package of a kernel for
+//! virtual machines, which is fetched, or a kernel in `/boot`. QEMU emulates; nothing needs KVM. All
+//! processes end with this one.
 
 mod initramfs;
 mod machine;
@@ -62,10 +63,11 @@ pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
     let boot = initramfs::make(place.path())?;
     let mut dice = Dice::new(budget.seed, 7);
     let mut expected = Expected { seed: dice.next() >> 1, blocks: vec![0; BLOCKS as usize] };
-    let (mut told, mut wrong) = (0, 0);
+    let (mut told, mut wrong, mut boots) = (0, 0, Vec::new());
     let rounds = budget.of(20, 500);
     for round in 1..=rounds {
-        let last = one_guest(place.path(), &boot, round, expected.seed, &mut dice)?;
+        let (last, boot_time) = one_guest(place.path(), &boot, round, expected.seed, &mut dice)?;
+        boots.push(boot_time.as_secs_f64());
         told += last + 1 - round * ROUND;
         let errors = expected.verify(place.path(), round * ROUND, last)?;
         if errors > 0 {
@@ -75,19 +77,30 @@ pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
     }
     table.push(Row::new("guest_kills", rounds as f64, "kills").bar(Bar::AtLeast(20.0)));
     table.push(Row::new("guest_kills.acknowledged", told as f64, "syncs"));
+    boots.sort_by(f64::total_cmp);
+    table.push(Row::new("guest_kills.boot_s", boots[boots.len() / 2], "s"));
     let name = "guest_kills.verify_errors";
     table.push(Row::new(name, wrong as f64, "blocks").bar(Bar::AtMost(0.0)));
     Ok(())
 }
 
-/// Lets a guest live for a while; the last generation that it told to be durable.
-fn one_guest(place: &Path, boot: &Boot, round: u64, seed: u64, dice: &mut Dice) -> Result<u64> {
+/// Lets a guest live for a while; the last generation that it told to be durable, and how long it
+/// took to tell the first.
+fn one_guest(
+    place: &Path,
+    boot: &Boot,
+    round: u64,
+    seed: u64,
+    dice: &mut Dice,
+) -> Result<(u64, Duration)> {
     let serving = Serving::start(place)?;
+    let started = std::time::Instant::now();
     let mut vm = Vm::start(place, boot, seed, round * ROUND)?;
     let mut last = match vm.next(machine::BOOT_PATIENCE) {
         Some(Said::Durable(generation)) => generation,
         _ => return Err(format!("the guest of round {round} did not come up").into()),
     };
+    let boot_time = started.elapsed();
     let until = std::time::Instant::now() + Duration::from_millis(dice.below(LIFE_MAX_MS));
     loop {
         let left = until.saturating_duration_since(std::time::Instant::now());
@@ -116,7 +129,7 @@ fn one_guest(place: &Path, boot: &Boot, round: u64, seed: u64, dice: &mut Dice) 
         }
     }
     eprintln!("  round {round}: killed {first} behind generation {}", last - round * ROUND);
-    Ok(last)
+    Ok((last, boot_time))
 }
 
 /// What the disk must hold: for each block the generation that wrote it, or 0.
