@@ -15,19 +15,21 @@ pub(super) struct Limits {
     pub prepare: u64,
     /// An index smaller than this is never worth a compaction, in bytes.
     pub compaction_floor: u64,
-    /// Dead slots of one flush that are worth another sync to be given back at once; twice as many
-    /// without a flush make one.
+    /// Dead slots of one flush that are worth another sync to be given back at once.
     pub many_dead: usize,
+    /// Dead slots that make a flush of their own.
+    pub flush_dead: usize,
     /// When space goes back.
     pub space: space::Limits,
 }
 
-/// 256 KiB of index ahead, compaction from 4 MiB on, 8 MiB of dead slots.
+/// 256 KiB of index ahead, compaction from 4 MiB on, 16 MiB of dead slots for either.
 const USUAL: Limits = Limits {
     entries: ENTRIES_MAX,
     prepare: 256 << 10,
     compaction_floor: 4 << 20,
-    many_dead: 2048,
+    many_dead: 4096,
+    flush_dead: 4096,
     space: space::Limits::USUAL,
 };
 
@@ -37,6 +39,7 @@ const LITTLE: Limits = Limits {
     prepare: 8 << 10,
     compaction_floor: 32 << 10,
     many_dead: 8,
+    flush_dead: 16,
     space: space::Limits { look_at: 2, long: 3, slack: 2, spare: 4, few_runs: 3 },
 };
 

@@ -51,7 +51,7 @@ pub(super) struct Log {
     generation: Generation,
     /// What may be given back once a durable record calls the record that killed it durable.
     pub killed: VecDeque<Killed>,
-    /// What is written to before the end of the file is.
+    /// Dead slots to write to; the end of the file comes after them.
     pub spare: Spare,
     /// Blocks whose content is in a slot.
     pub live: u64,

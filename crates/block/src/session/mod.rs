@@ -331,7 +331,7 @@ impl SessionDevice {
     fn flush_if_due(&self, log: MutexGuard<'_, Log>) -> Result<(), BlockError> {
         let waiting = log.waiting();
         drop(log);
-        if waiting < 2 * limits().many_dead || planted("a guest may go on without a flush") {
+        if waiting < limits().flush_dead || planted("a guest may go on without a flush") {
             return Ok(());
         }
         match self.flush() {

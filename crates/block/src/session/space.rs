@@ -2,7 +2,7 @@
 //!
 //! Long runs (trims, rewritten files) go back to the host as soon as 1 MiB of newly dead slots has
 //! gathered. Single slots, which random overwriting leaves, are not worth that: a hole of one slot
-//! costs the host's file system a hundred times the write that made it necessary. They wait, and
+//! may cost the host's file system a hundred times the write that made it necessary. They wait, and
 //! those that are more than a thirty-second of what lives are used again: handed out as *spare*
 //! ones, in the order of the file, so that what is written next lies near together. So the file
 //! stops growing where as many slots are written as die. Where slots die and nothing is written
