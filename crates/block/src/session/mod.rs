@@ -15,8 +15,10 @@
 //! ```
 //!
 //! Both files together occupy no more than 1.05 times what lives (blocks and their entries) and
-//! 64 MiB, whatever a guest does, except while a [`Snapshot`] holds what dies, and but for an index
-//! that is being written anew. A guest that never flushes is made to.
+//! 64 MiB, except while a [`Snapshot`] holds what dies, and but for an index that is being written
+//! anew. A guest that never flushes is made to. Most of the 64 MiB are dead slots: 16 MiB that
+//! always may wait, 16 MiB that wait for a flush, 16 MiB that are spare; the rest is the index's
+//! floor, and room for one long write.
 //!
 //! Writers take turns because the host's kernel makes them anyway (a buffered write holds the
 //! inode), so one lock costs nothing and spares every question of order. A read that runs at the
@@ -576,8 +578,8 @@ impl Core {
         Ok(())
     }
 
-    /// A reader that looked a slot up before the table stopped to name it has it in hand still:
-    /// waits until all readers of that time are gone.
+    /// Waits until all readers of now are gone: one that looked a slot up before the table stopped
+    /// naming it has it in hand still.
     fn wait_for_readers(&self) {
         if !planted("a hole is punched under a reader") {
             drop(self.readers.write().unwrap_or_else(PoisonError::into_inner));
