@@ -20,15 +20,15 @@ use super::workload::{Base, DIGEST};
 use crate::Result;
 use crate::dice::Dice;
 
-/// Blocks of the device: 128 MiB, four times the reserve and eight times what always may wait.
+/// Blocks of the device: 128 MiB, eight times what always may wait.
 const BLOCKS: u64 = 32_768;
 /// Times that as many blocks are written as the device has, in a run.
 const OVERWRITES: u64 = 100;
 /// Overwrites between two ends of the session.
 const LIFE: u64 = 25;
 /// Bytes that a log may occupy beyond its share of what lives, when no write is longer than 1 MiB:
-/// what always may wait, what waits for a flush or for use, and the index's own floor.
-const RESERVE: u64 = 32 << 20;
+/// 16 MiB that always may wait, as much that waits for a flush, and as much that is spare.
+const RESERVE: u64 = 48 << 20;
 /// Bytes of a block and of its entry in the index.
 const LIVE: u64 = BLOCK as u64 + 64;
 /// Changes between two flushes, and between two looks at the files.
