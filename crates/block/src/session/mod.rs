@@ -316,9 +316,6 @@ impl SessionDevice {
         if planted("a slot is used again before its hole is punched") {
             spare.extend(&holes);
         }
-        if planted("a slot is used again under a reader") {
-            self.lock_log()?.spare.extend(std::mem::take(&mut spare));
-        }
         if !holes.is_empty() || !spare.is_empty() {
             self.core.wait_for_readers();
         }
