@@ -1,4 +1,4 @@
-//! Writing the index anew when most of what it says was overtaken.
+//! Writing the index anew when half of what it says was overtaken.
 //!
 //! The new file is complete and synced before it takes the old one's name, and goes on counting
 //! records where the old one stopped. A crash leaves either.
@@ -13,6 +13,7 @@ use super::limits::limits;
 use super::log::Log;
 use super::records::Chain;
 use super::recover::read_header;
+use super::space::SlotSet;
 use super::table::{BlockTable, State};
 use super::{Core, INDEX};
 use crate::BlockError;
@@ -24,7 +25,7 @@ pub(super) const INDEX_NEW: &str = "index.new";
 /// Whether so little of the index counts that a new one should be written.
 pub(super) fn is_due(log: &Log) -> bool {
     let needed = (log.live * ENTRY_LEN as u64).max(log.compacted);
-    log.chain.end > 4 * needed + limits().compaction_floor
+    log.chain.end > 2 * needed + limits().compaction_floor
 }
 
 /// Writes the new index and takes it. The caller has closed and synced the generation and keeps
@@ -35,7 +36,7 @@ pub(super) fn compact(dir: &dyn Dir, core: &Core, log: &mut Log) -> Result<(), B
         Ok(chain) => chain,
         Err(error) => {
             // Perhaps the disk is full. The old index serves; try again when it has doubled.
-            log.compacted = log.chain.end / 2;
+            log.compacted = log.chain.end;
             let _ = dir.remove(INDEX_NEW);
             return match error {
                 BlockError::Io { .. } => Ok(()),
@@ -85,32 +86,48 @@ fn write_new(
     Ok(chain)
 }
 
-/// The entries of the old index that still hold, with their checksums and seals.
+/// The entries of the old index that still hold, with their checksums and seals. A slot that was
+/// used again has several entries, perhaps of one block; the last one holds, so they are gone
+/// through from the last record back.
 fn copy_data(
     table: &BlockTable,
     log: &Log,
     old: &Header,
     mut put: impl FnMut(Entry) -> Result<(), BlockError>,
 ) -> Result<(), BlockError> {
-    let mut chain = Chain::start(Arc::clone(&log.chain.file), old);
-    while let Some(record) = chain.next(log.chain.end)? {
-        for entry in record.entries {
+    let mut copied = SlotSet::default();
+    for at in starts(log, old)?.into_iter().rev() {
+        for entry in log.chain.entries_from(at, log.chain.end)?.ok_or_else(|| broken(at))? {
             if let Change::Data { slot, .. } = entry.change
-                && (table.get(entry.block) == State::Slot(slot)
+                && (table.get(entry.block) == State::Slot(slot) && copied.insert(slot)
                     || planted("a new index keeps what was overtaken"))
             {
                 put(entry)?;
             }
         }
     }
-    if chain.last == log.chain.last {
-        return Ok(());
+    Ok(())
+}
+
+/// Where the records of the old index begin.
+fn starts(log: &Log, old: &Header) -> Result<Vec<u64>, BlockError> {
+    let mut chain = Chain::start(Arc::clone(&log.chain.file), old);
+    let mut starts = Vec::new();
+    while let Some(record) = chain.next(log.chain.end)? {
+        starts.push(record.before.end);
     }
-    Err(BlockError::Corrupt {
-        place: format!("session index, byte {}", chain.end),
-        expected: format!("record {}", chain.last.next().0),
-        found: "no such record".into(),
-    })
+    if chain.last == log.chain.last {
+        return Ok(starts);
+    }
+    Err(broken(chain.end))
+}
+
+fn broken(at: u64) -> BlockError {
+    BlockError::Corrupt {
+        place: format!("session index, byte {at}"),
+        expected: "a record".into(),
+        found: "no whole one".into(),
+    }
 }
 
 fn list_zeroes(

@@ -47,7 +47,8 @@ const RECORD_CRC_AT: usize = 36;
 const KIND_DATA: u32 = 1;
 const KIND_ZERO: u32 = 2;
 
-/// Number of a 4 KiB block of the `data` file. Never given twice.
+/// Number of a 4 KiB block of the `data` file. Given again only when no record that a recovery may
+/// have to check against its data names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Slot(pub u32);
 

@@ -17,16 +17,19 @@ pub(super) struct Limits {
     pub compaction_floor: u64,
     /// Dead slots of one flush that are worth another sync to be given back at once.
     pub many_dead: usize,
+    /// Dead slots that make a flush of their own.
+    pub flush_dead: usize,
     /// When space goes back.
     pub space: space::Limits,
 }
 
-/// 256 KiB of index ahead, compaction from 1 MiB on, 16 MiB of dead slots.
+/// 256 KiB of index ahead, compaction from 4 MiB on, 16 MiB of dead slots for either.
 const USUAL: Limits = Limits {
     entries: ENTRIES_MAX,
     prepare: 256 << 10,
-    compaction_floor: 1 << 20,
+    compaction_floor: 4 << 20,
     many_dead: 4096,
+    flush_dead: 4096,
     space: space::Limits::USUAL,
 };
 
@@ -36,7 +39,8 @@ const LITTLE: Limits = Limits {
     prepare: 8 << 10,
     compaction_floor: 32 << 10,
     many_dead: 8,
-    space: space::Limits { look_at: 2, long: 2, slack: 4, sweep_runs: 3 },
+    flush_dead: 16,
+    space: space::Limits { look_at: 2, long: 3, slack: 2, spare: 4, few_runs: 3 },
 };
 
 /// The limits that hold.

@@ -1,10 +1,13 @@
 //! The end of the log: where the next slot is, and what the next record will say.
 //!
-//! The slots between the last record and the end belong to the *generation* that is being written.
-//! No record names them yet, so a block that is written again within a generation is overwritten
-//! in its slot. Closing a generation (writing its record) makes its slots immutable.
+//! The slots that were written since the last record belong to the *generation*. No record names
+//! them yet, so a block that is written again within a generation is overwritten in its slot.
+//! Closing a generation (writing its record) makes its slots immutable.
+//!
+//! New slots are at the end of the file, or spare ones while there are any: slots that are dead for
+//! good, and so many that the file would grow beyond its bound.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind::StorageFull;
 
 use goldleaf_host::planted;
@@ -13,7 +16,7 @@ use super::Core;
 use super::format::{Change, Entry, Sequence, Slot, record_len};
 use super::limits::limits;
 use super::records::Chain;
-use super::space::SlotRun;
+use super::space::{SlotRun, Spare};
 use super::table::{LAST_SLOT, State};
 use crate::BlockError;
 use crate::units::{BLOCK_SIZE, BlockCount, BlockNo};
@@ -24,17 +27,16 @@ pub(super) struct Killed {
     pub slots: Vec<Slot>,
 }
 
-/// A block written in the generation; `block` is `None` once it was trimmed again.
+/// A block written in the generation.
 struct Written {
-    block: Option<BlockNo>,
+    block: BlockNo,
     crc: u32,
 }
 
 /// What has changed since the last record.
 #[derive(Default)]
 struct Generation {
-    /// By slot, from `first` on.
-    written: Vec<Written>,
+    written: BTreeMap<Slot, Written>,
     zeroed: Vec<(BlockNo, BlockCount)>,
     dead: Vec<Slot>,
 }
@@ -44,11 +46,13 @@ pub(super) struct Log {
     pub chain: Chain,
     /// Up to where the index is filled with zeroes.
     prepared: u64,
-    /// First slot of the generation.
-    first: u32,
+    /// The slot behind the last one of the file.
+    next: Slot,
     generation: Generation,
     /// What may be given back once a durable record calls the record that killed it durable.
     pub killed: VecDeque<Killed>,
+    /// Dead slots to write to; the end of the file comes after them.
+    pub spare: Spare,
     /// Blocks whose content is in a slot.
     pub live: u64,
     /// Length of the index after the last compaction, in bytes.
@@ -61,9 +65,10 @@ impl Log {
         Self {
             prepared: chain.end,
             chain,
-            first: next_slot.0,
+            next: next_slot,
             generation: Generation::default(),
             killed: VecDeque::new(),
+            spare: Spare::default(),
             live,
             compacted: 0,
         }
@@ -89,12 +94,17 @@ impl Log {
             let block = start.plus(BlockCount(done as u64));
             let rest = (crcs.len() - done).min(limits().entries);
             let open = self.open_run(core, block, rest);
-            let count = open.map_or_else(|| self.closed_run(core, block, rest), |(_, count)| count);
+            let (slots, is_open) = match open {
+                Some(slots) => (slots, true),
+                None => (self.new_slots(self.closed_run(core, block, rest))?, false),
+            };
+            let count = slots.count as usize;
             let bytes = &data[done * BLOCK_SIZE as usize..(done + count) * BLOCK_SIZE as usize];
             let part = &crcs[done..done + count];
-            match open {
-                Some((slot, _)) => self.overwrite(core, slot, bytes, part)?,
-                None => self.append(core, block, bytes, part)?,
+            if is_open {
+                self.overwrite(core, slots.start, bytes, part)?;
+            } else {
+                self.append(core, block, slots, bytes, part)?;
             }
             done += count;
             self.close_if_full(core)?;
@@ -102,16 +112,17 @@ impl Log {
         Ok(())
     }
 
-    /// The slot of `block` and how many blocks on it is contiguous, when the generation has it.
-    fn open_run(&self, core: &Core, block: BlockNo, limit: usize) -> Option<(Slot, usize)> {
-        let first = self.open_slot(core, block)?;
-        let count = (1..limit)
+    /// The slots of `block` and those behind it, as far as they lie together, when the generation
+    /// has them.
+    fn open_run(&self, core: &Core, block: BlockNo, limit: usize) -> Option<SlotRun> {
+        let start = self.open_slot(core, block)?;
+        let count = (1..limit as u32)
             .take_while(|&i| {
-                let slot = self.open_slot(core, block.plus(BlockCount(i as u64)));
-                slot == Some(Slot(first.0 + i as u32))
+                let slot = self.open_slot(core, block.plus(BlockCount(u64::from(i))));
+                slot == Some(Slot(start.0 + i))
             })
             .count();
-        Some((first, count + 1))
+        Some(SlotRun { start, count: count as u32 + 1 })
     }
 
     /// How many blocks from `block` on the generation does not have.
@@ -122,7 +133,7 @@ impl Log {
 
     fn open_slot(&self, core: &Core, block: BlockNo) -> Option<Slot> {
         match core.table.get(block) {
-            State::Slot(slot) if slot.0 >= self.first => Some(slot),
+            State::Slot(slot) if self.generation.written.contains_key(&slot) => Some(slot),
             State::Slot(slot)
                 if slot.0 > 0 && planted("a slot that a record names is overwritten") =>
             {
@@ -150,50 +161,56 @@ impl Log {
         if planted("an overwritten block keeps its old checksum") {
             return Ok(());
         }
-        let at = slot.0.saturating_sub(self.first) as usize;
-        for (written, crc) in self.generation.written[at..].iter_mut().zip(crcs) {
-            written.crc = *crc;
+        for (slot, crc) in (slot.0..).map(Slot).zip(crcs) {
+            if let Some(written) = self.generation.written.get_mut(&slot) {
+                written.crc = *crc;
+            }
         }
         Ok(())
     }
 
-    /// A full disk fails this write alone: the slots that it would have had are abandoned.
+    /// Slots for at most so many blocks, at least one; they lie together.
+    fn new_slots(&mut self, most: usize) -> Result<SlotRun, BlockError> {
+        let most = most as u32;
+        if let Some(run) = self.spare.take(most) {
+            return Ok(run);
+        }
+        let start = self.next;
+        let end = u64::from(start.0) + u64::from(most);
+        if end > u64::from(LAST_SLOT.0) {
+            let error = std::io::Error::from(StorageFull);
+            return Err(BlockError::io("the session log has used up its slots", &error));
+        }
+        self.next = Slot(end as u32);
+        Ok(SlotRun { start, count: most })
+    }
+
+    /// A full disk fails this write alone: nothing names the slots, and the next write has them.
     fn append(
         &mut self,
         core: &Core,
         start: BlockNo,
+        slots: SlotRun,
         data: &[u8],
         crcs: &[u32],
     ) -> Result<(), BlockError> {
-        let first = self.next_slot();
-        if u64::from(first.0) + crcs.len() as u64 > u64::from(LAST_SLOT.0) {
-            let error = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(BlockError::io("the session log has used up its slots", &error));
-        }
         core.note_change();
-        if let Err(error) = core.write_data(first, data) {
+        if let Err(error) = core.write_data(slots.start, data) {
             if planted("a write to a full disk counts as done") {
                 return Ok(());
             }
-            self.abandon(first, crcs);
+            self.spare.put_back(slots);
             return Err(core.append_error("writing to the log", &error));
         }
-        for (i, crc) in crcs.iter().enumerate() {
+        for (i, &crc) in crcs.iter().enumerate() {
             let block = start.plus(BlockCount(i as u64));
-            let slot = Slot(first.0 + i as u32);
-            self.generation.written.push(Written { block: Some(block), crc: *crc });
+            let slot = Slot(slots.start.0 + i as u32);
+            self.generation.written.insert(slot, Written { block, crc });
             let before = core.table.replace(block, State::Slot(slot));
             self.live += 1;
             self.bury(before);
         }
         Ok(())
-    }
-
-    fn abandon(&mut self, first: Slot, crcs: &[u32]) {
-        for i in 0..crcs.len() as u32 {
-            self.generation.written.push(Written { block: None, crc: 0 });
-            self.generation.dead.push(Slot(first.0 + i));
-        }
     }
 
     /// Notes that the content of `before` is no longer asked for.
@@ -204,15 +221,15 @@ impl Log {
         }
         self.live -= 1;
         self.generation.dead.push(slot);
-        if let Some(written) = slot
-            .0
-            .checked_sub(self.first)
-            .and_then(|at| self.generation.written.get_mut(at as usize))
-        {
-            if !planted("a block that was trimmed comes back") {
-                written.block = None;
-            }
+        if !planted("a block that was trimmed comes back") {
+            self.generation.written.remove(&slot);
         }
+    }
+
+    /// Dead slots that may not be given back yet.
+    pub(super) fn waiting(&self) -> usize {
+        let killed: usize = self.killed.iter().map(|killed| killed.slots.len()).sum();
+        killed + self.generation.dead.len()
     }
 
     /// Makes a run of blocks read as zeroes. Blocks that no slot holds are left alone where
@@ -261,21 +278,6 @@ impl Log {
         }
     }
 
-    /// A bug to plant: slots that were given back at the end of the file are the next ones again.
-    pub(super) fn use_again(&mut self, runs: &[SlotRun]) {
-        let at_end = |run: &&SlotRun| run.start.0 + run.count == self.first;
-        if let Some(run) = runs.iter().find(at_end)
-            && self.generation.written.is_empty()
-        {
-            self.first = run.start.0;
-        }
-    }
-
-    /// The slot behind the last one.
-    pub(super) fn next_slot(&self) -> Slot {
-        Slot(self.first + self.generation.written.len() as u32)
-    }
-
     /// Bounds the memory of a guest that never flushes.
     fn close_if_full(&mut self, core: &Core) -> Result<(), BlockError> {
         if self.generation.written.len() + self.generation.zeroed.len() >= limits().entries {
@@ -287,16 +289,15 @@ impl Log {
     /// Writes the records of the generation, if it changed anything. A disk too full to hold them
     /// fails the call and loses nothing; any other failure stops the device.
     pub(super) fn close(&mut self, core: &Core) -> Result<(), BlockError> {
-        let entries = self.generation.entries(self.first);
+        let entries = self.generation.entries();
         let needed: usize =
             entries.chunks(limits().entries).map(|part| record_len(part.len())).sum();
         self.prepare(core, needed as u64)?;
         for part in entries.chunks(limits().entries) {
             self.append_record(core, part)?;
         }
-        self.first = self.next_slot().0;
-        if planted("slots are used twice") && self.first > 8 {
-            self.first -= 1;
+        if planted("slots are used twice") && self.next.0 > 8 {
+            self.next.0 -= 1;
         }
         let slots = std::mem::take(&mut self.generation).dead;
         if !slots.is_empty() {
@@ -338,12 +339,11 @@ impl Log {
 impl Generation {
     /// The zeroes first: a block that was zeroed and then written has a live slot, and one that
     /// was written and then zeroed has none.
-    fn entries(&self, first: u32) -> Vec<Entry> {
+    fn entries(&self) -> Vec<Entry> {
         let zeroed =
             self.zeroed.iter().map(|&(block, count)| Entry::plain(block, Change::Zero { count }));
-        let written = self.written.iter().enumerate().filter_map(|(i, written)| {
-            let slot = Slot(first + i as u32);
-            Some(Entry::plain(written.block?, Change::Data { slot, crc: written.crc }))
+        let written = self.written.iter().map(|(&slot, written)| {
+            Entry::plain(written.block, Change::Data { slot, crc: written.crc })
         });
         if planted("a record has its zeroes last") {
             return written.chain(zeroed).collect();

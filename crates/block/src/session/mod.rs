@@ -3,14 +3,22 @@
 //! A guest's writes go to the end of a file, `data`; what they mean goes to the end of another,
 //! `index`, one record for each flush. Nothing that a durable record refers to is ever changed in
 //! place, so there is no moment at which a crash leaves less than the last flush. A slot that was
-//! overwritten or trimmed is given back by punching a hole, never used again: there are no
-//! reference counts and no free list to get wrong.
+//! overwritten or trimmed is dead for good once a durable record says that the record that did so
+//! is durable; then its space goes back to the host, or it is written to again. Which slots these
+//! are follows from the table: there are no reference counts, and no free list on disk.
 //!
 //! ```text
 //!   read ──▶ table ──▶ slot in `data` │ zeroes │ base            (no lock but a shared one)
-//!   write ─▶ lock ──▶ append to `data` ──▶ table                 (one at a time)
-//!   flush ─▶ record to `index` ──▶ sync both ──▶ punch the dead  (shared by all who wait)
+//!   write ─▶ lock ──▶ spare slots or the end ──▶ table           (one at a time)
+//!   flush ─▶ record to `index` ──▶ sync both ──▶ punch or spare the dead
+//!                                                                (shared by all who wait)
 //! ```
+//!
+//! Both files together occupy no more than 1.05 times what lives (blocks and their entries) and
+//! 64 MiB, except while a [`Snapshot`] holds what dies, and but for an index that is being written
+//! anew. A guest that never flushes is made to. Most of the 64 MiB are dead slots: 16 MiB that
+//! always may wait, 16 MiB that wait for a flush, 16 MiB that are spare; the rest is the index's
+//! floor, and room for one long write.
 //!
 //! Writers take turns because the host's kernel makes them anyway (a buffered write holds the
 //! inode), so one lock costs nothing and spares every question of order. A read that runs at the
@@ -48,7 +56,7 @@ use format::{Epoch, Header, Sequence, Slot};
 use limits::limits;
 use log::Log;
 use records::Chain;
-use space::Space;
+use space::{SlotSet, Space};
 use table::{BlockTable, State};
 
 /// The file of contents.
@@ -242,10 +250,9 @@ impl SessionDevice {
         let dead = self.lock_synced()?.space.count();
         drop(early);
         let log = self.lock_log()?;
-        let waiting: usize = log.killed.iter().map(|killed| killed.slots.len()).sum();
         Ok(Usage {
             live: BlockCount(log.live),
-            dead: BlockCount(dead + waiting as u64),
+            dead: BlockCount(dead + log.spare.count() + log.waiting() as u64),
             index: ByteLen(log.chain.end),
             data_allocated: ByteLen(allocated.map_err(|e| BlockError::io("measuring", &e))?),
             punch_failures: self.core.punch_failures.load(Ordering::Relaxed),
@@ -281,11 +288,10 @@ impl SessionDevice {
         Ok(())
     }
 
-    /// Gives back what is dead for good.
+    /// Gives back what is dead for good, or lets it be written to again.
     fn give_back(&self, synced: &mut Synced) -> Result<(), BlockError> {
         let mut log = self.lock_log()?;
-        let waiting: usize = log.killed.iter().map(|killed| killed.slots.len()).sum();
-        if waiting >= limits().many_dead {
+        if log.waiting() >= limits().many_dead {
             let durable = self.core.durable();
             log.claim(&self.core)?;
             log.chain.file.sync_data().map_err(|e| self.core.poison("syncing the index", &e))?;
@@ -298,17 +304,40 @@ impl SessionDevice {
         while log.killed.front().is_some_and(|killed| killed.sequence <= freed) {
             synced.space.add(log.killed.pop_front().into_iter().flat_map(|killed| killed.slots));
         }
-        let live = log.live;
-        drop(log);
         let held = self.core.holds.load(Ordering::Acquire) > 0;
-        if !held || planted("space that a snapshot refers to is given back") {
-            let runs = synced.space.take(live);
-            if planted("a slot is used again before its hole is punched") {
-                self.lock_log()?.use_again(&runs);
-            }
-            self.core.punch(&runs);
+        if held && !planted("space that a snapshot refers to is given back") {
+            return Ok(());
         }
+        let mut holes = log.spare.take_unused(&limits().space);
+        let (live, spare) = (log.live, log.spare.count());
+        drop(log);
+        holes.extend(synced.space.take_long());
+        let mut spare = synced.space.take_spare(live, spare);
+        if planted("a slot is used again before its hole is punched") {
+            spare.extend(&holes);
+        }
+        if !holes.is_empty() || !spare.is_empty() {
+            self.core.wait_for_readers();
+        }
+        if !planted("what is dead is never used again") {
+            self.lock_log()?.spare.extend(spare);
+        }
+        self.core.punch(&holes);
         Ok(())
+    }
+
+    /// Flushes for a guest that overwrites a lot and does not: what it overwrote would stay.
+    fn flush_if_due(&self, log: MutexGuard<'_, Log>) -> Result<(), BlockError> {
+        let waiting = log.waiting();
+        drop(log);
+        if waiting < limits().flush_dead || planted("a guest may go on without a flush") {
+            return Ok(());
+        }
+        match self.flush() {
+            // The guest's own flush will say so.
+            Err(BlockError::Io { .. }) if self.core.check().is_ok() => Ok(()),
+            other => other,
+        }
     }
 
     /// Writes the index anew where that is due.
@@ -413,7 +442,7 @@ impl WriteBlocks for SessionDevice {
         if !tail.is_empty() {
             self.write_part(&mut log, body_at.plus(ByteLen(body.len() as u64)), tail)?;
         }
-        Ok(())
+        self.flush_if_due(log)
     }
 
     fn write_zeroes(&self, at: ByteOffset, len: ByteLen) -> Result<(), BlockError> {
@@ -441,7 +470,7 @@ impl WriteBlocks for SessionDevice {
         if tail > 0 {
             self.write_part(&mut log, inner.end().offset(), &ZEROES[..tail])?;
         }
-        Ok(())
+        self.flush_if_due(log)
     }
 
     fn discard(&self, at: ByteOffset, len: ByteLen) -> Result<(), BlockError> {
@@ -449,7 +478,11 @@ impl WriteBlocks for SessionDevice {
         self.core.check()?;
         match self.core.whole_blocks(at, len) {
             None => Ok(()),
-            Some(inner) => self.zero_blocks(&mut *self.lock_log()?, inner.start, inner.count),
+            Some(inner) => {
+                let mut log = self.lock_log()?;
+                self.zero_blocks(&mut log, inner.start, inner.count)?;
+                self.flush_if_due(log)
+            }
         }
     }
 
@@ -542,15 +575,16 @@ impl Core {
         Ok(())
     }
 
-    /// Gives runs of slots back that the table no longer names. A reader that looked one of them
-    /// up before has it in hand still: wait until all readers of that time are gone.
-    fn punch(&self, runs: &[space::SlotRun]) {
-        if runs.is_empty() {
-            return;
-        }
+    /// Waits until all readers of now are gone: one that looked a slot up before the table stopped
+    /// naming it has it in hand still.
+    fn wait_for_readers(&self) {
         if !planted("a hole is punched under a reader") {
             drop(self.readers.write().unwrap_or_else(PoisonError::into_inner));
         }
+    }
+
+    /// Gives runs of slots back that neither the table names nor a reader has in hand.
+    fn punch(&self, runs: &[space::SlotRun]) {
         for run in runs {
             let mut len = u64::from(run.count) * BLOCK_SIZE;
             if planted("a hole is punched a block too long") {
@@ -647,14 +681,14 @@ fn check_base(header: &Header, len: ByteLen, digest: &[u8; 32]) -> Result<(), Bl
 /// All slots that a recovered log has, except those in use. Some are holes already; punching those
 /// again is cheap.
 fn dead_space(table: &BlockTable, next_slot: Slot) -> Space {
-    let mut live = vec![false; next_slot.0 as usize];
+    let mut live = SlotSet::default();
     for run in table.present() {
-        if let State::Slot(slot) = run.state {
-            live[slot.0 as usize..][..run.count.0 as usize].fill(true);
+        if let State::Slot(first) = run.state {
+            (first.0..first.0 + run.count.0 as u32).for_each(|slot| _ = live.insert(Slot(slot)));
         }
     }
     let mut space = Space::new(limits().space);
-    space.add((0..next_slot.0).filter(|&slot| !live[slot as usize]).map(Slot));
+    space.add((0..next_slot.0).map(Slot).filter(|&slot| !live.has(slot)));
     space
 }
 

@@ -104,6 +104,16 @@ impl Chain {
         Ok(None)
     }
 
+    /// What the record that begins at `at` says; `None` when there is no whole one.
+    pub(super) fn entries_from(
+        &self,
+        at: u64,
+        file_len: u64,
+    ) -> Result<Option<Vec<Entry>>, BlockError> {
+        let Some(header) = self.header_at(at, file_len)? else { return Ok(None) };
+        self.entries_at(at, &header)
+    }
+
     fn step(&mut self, header: &RecordHeader, len: u64) {
         self.end += len;
         self.last = header.sequence;

@@ -10,6 +10,7 @@ pub const BUGS: &[&str] = &[
     "a flush does not sync the data",
     "a flush does not sync the index",
     "a flush returns before it is done",
+    "a guest may go on without a flush",
     "a header's checksum is not looked at",
     "a hole is punched a block too long",
     "a log is opened on another base",
@@ -41,6 +42,7 @@ pub const BUGS: &[&str] = &[
     "the data counts as synced although it was written to again",
     "the log goes on after a failed sync",
     "what a compaction left behind stays",
+    "what is dead is never used again",
     "what was recovered is called durable without a sync",
     "writing part of a block forgets the rest",
 ];

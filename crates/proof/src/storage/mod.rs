@@ -6,15 +6,18 @@
 //!   cuts    random lives, a power cut a round ───────────┤   A1, A4
 //!   ways    all small workloads, all cuts ───────────────┤   A2
 //!   errors  every operation of every workflow fails ─────┤   A3
-//!   rest    media that go bad, another base, old age ────┘   A7
+//!   rest    media that go bad, another base, old age ────┤   A7
+//!   ageing  old age again, on the host's file system ────┘   A7
 //!   bugs    all of it again, with a bug planted              A9
 //! ```
 //! The log has little limits in most runs, so that small workloads meet generations that fill up,
 //! sweeps and compactions.
 
+mod ageing;
 pub mod bugs;
 mod cuts;
 mod errors;
+mod hasty;
 pub mod oracle;
 mod rest;
 mod ways;
@@ -85,6 +88,16 @@ pub fn rest(budget: &Budget, table: &mut Table) -> Result<()> {
     use_little_limits(true);
     let decays = ageing_and_rest(budget.seed, budget.of(300, 3000), budget.of(20_000, 200_000))?;
     table.push(Row::new("media.decays", decays as f64, "places").bar(Bar::AtLeast(10_000.0)));
+    use_little_limits(false);
+    let aged = ageing::runs(budget.seed, budget.of(3, 30))?;
+    let row = |name: &str, value: f64, unit| Row::new(format!("ageing.{name}"), value, unit);
+    table.push(row("runs", aged.runs as f64, "").bar(Bar::AtLeast(budget.of(3.0, 30.0))));
+    table.push(row("overwrites", aged.overwrites, "").bar(Bar::AtLeast(budget.of(300.0, 3000.0))));
+    table.push(row("growth", aged.growth, "x live").bar(Bar::AtMost(1.05)));
+    table.push(row("beyond_live", aged.beyond_mb, "MB").beside("live", aged.live_mb));
+    table.push(row("leaked", aged.leaked as f64, "blocks").bar(Bar::AtMost(0.0)));
+    let twice = row("referenced_twice", aged.twice as f64, "blocks");
+    table.push(twice.bar(Bar::AtMost(0.0)));
     Ok(())
 }
 
