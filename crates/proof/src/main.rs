@@ -19,6 +19,7 @@ mod hostile;
 mod interleave;
 mod killpoints;
 mod layers;
+mod moves;
 mod nbd;
 mod replay;
 mod sandbox;
