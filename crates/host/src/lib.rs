@@ -115,8 +115,13 @@ pub fn replace_file(dir: &dyn Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     }
     let file = dir.create(&temporary)?;
     file.write_all_at(bytes, 0)?;
-    file.sync_data()?;
+    if !planted("a record is replaced by one that is not synced") {
+        file.sync_data()?;
+    }
     dir.rename(&temporary, name)?;
+    if planted("a replaced record's name is not synced") {
+        return Ok(());
+    }
     dir.sync()
 }
 

@@ -1,6 +1,6 @@
 //! The registry: finding, opening, adding and removing images and versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -169,6 +169,25 @@ impl Images {
         step("image.version", || write_record(dir.as_ref(), &record))
     }
 
+    /// Files of an image that none of its versions names. To be asked under the image's lock: who
+    /// makes a version has files that are not named yet.
+    pub fn unnamed(&self, name: &str) -> Result<Vec<String>, ImageError> {
+        let record = self.record(name)?;
+        let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
+        let maps = record.versions.iter().map(|version| map_name(version.number));
+        let data = record.versions.iter().flat_map(|version| version.data.iter().cloned());
+        let named: BTreeSet<String> = maps.chain(data).collect();
+        let is_own = |name: &str| [".data", ".map", ".new"].iter().any(|end| name.ends_with(end));
+        let items = dir.list().map_err(ImageError::io("listing an image"))?;
+        let files = items.into_iter().filter(|item| !item.is_dir).map(|item| item.name);
+        Ok(files
+            .filter(|file| {
+                let of = copy_of(file).map_or(file.as_str(), |(of, _)| of);
+                is_own(of) && !named.contains(of)
+            })
+            .collect())
+    }
+
     /// Clears what an import that failed left behind.
     pub fn abandon(&self, name: &str) -> Result<(), ImageError> {
         match self.record(name) {
@@ -209,12 +228,9 @@ impl Copies {
         let items = dir.list().map_err(ImageError::io("listing an image"))?;
         let mut copies = BTreeMap::new();
         for item in items.iter().filter(|item| !item.is_dir) {
-            let Some((name, number)) = item.name.rsplit_once('.') else { continue };
-            let Ok(number) = number.parse::<u32>() else { continue };
-            if item.name == format!("{name}.{number}") {
-                let newest = copies.entry(name.to_owned()).or_insert(number);
-                *newest = number.max(*newest);
-            }
+            let Some((name, number)) = copy_of(&item.name) else { continue };
+            let newest = copies.entry(name.to_owned()).or_insert(number);
+            *newest = number.max(*newest);
         }
         Ok(Self(copies))
     }
@@ -227,6 +243,13 @@ impl Copies {
     pub(crate) fn next(&self, name: &str) -> String {
         format!("{name}.{}", self.0.get(name).map_or(1, |number| number.saturating_add(1)))
     }
+}
+
+/// What a file is a copy of, and the number of the copy.
+fn copy_of(name: &str) -> Option<(&str, u32)> {
+    let (of, number) = name.rsplit_once('.')?;
+    let number = number.parse::<u32>().ok()?;
+    (name == format!("{of}.{number}")).then_some((of, number))
 }
 
 pub(crate) fn map_name(number: u32) -> String {

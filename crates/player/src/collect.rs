@@ -8,12 +8,12 @@
 use std::io;
 use std::sync::Arc;
 
-use goldleaf_host::Dir;
+use goldleaf_host::{Dir, planted};
 use goldleaf_layer::Layer;
 use goldleaf_store::{CollectPlan, LiveSet, PackId, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::desktop::{self, StoreName, pinned_packs};
+use crate::desktop::{self, DesktopRecord, StoreName, pinned_packs};
 use crate::home::step;
 use crate::{Home, PlayerError};
 
@@ -59,11 +59,13 @@ fn run(home: &Home, apply: bool) -> Result<CollectReport, PlayerError> {
             Err(error) => return Err(error),
             Ok(desktop) => {
                 collect_private(&desktop, apply, &mut report)?;
+                half_written(&desktop, apply, &mut report)?;
                 sessions(&desktop, apply, &mut report)?;
             }
         }
     }
     half_made(home, apply, &mut report)?;
+    image_files(home, apply, &mut report)?;
     let benches = crate::workshop::leftovers(home, apply)?;
     report.leftovers.extend(benches.iter().map(|name| format!("bench {name} of the workshop")));
     Ok(report)
@@ -97,7 +99,7 @@ fn collect_public(home: &Home, apply: bool, report: &mut CollectReport) -> Resul
         }
         for record in desktop::list(home)? {
             let dir = desktop::directory(home, &record.name)?;
-            pin(&dir, StoreName::Public, &mut live)?;
+            pin(&dir, &record, (StoreName::Public, &store), &mut live)?;
         }
         Ok(live)
     })
@@ -115,14 +117,66 @@ fn collect_private(
         for version in desktop.record.layers.values().flat_map(|history| &history.versions) {
             Layer::open(&store, &version.digest.0)?.add_live(&store, &mut live)?;
         }
-        pin(&desktop.dir, StoreName::Private, &mut live)?;
+        pin(&desktop.dir, &desktop.record, (StoreName::Private, &store), &mut live)?;
         Ok(live)
     })
 }
 
-fn pin(dir: &Arc<dyn Dir>, which: StoreName, live: &mut LiveSet) -> Result<(), PlayerError> {
-    let packs = pinned_packs(dir)?.into_iter().filter(|(store, _)| *store == which);
-    live.packs.extend(packs.map(|(_, id)| PackId(id)));
+fn pin(
+    dir: &Arc<dyn Dir>,
+    record: &DesktopRecord,
+    (which, store): (StoreName, &Store),
+    live: &mut LiveSet,
+) -> Result<(), PlayerError> {
+    if planted("a collection takes what a session stands on") {
+        return Ok(());
+    }
+    let session = record.session.as_ref().map(|session| session.composed.0);
+    match pinned_packs(dir, session)? {
+        Some(packs) => {
+            let packs = packs.into_iter().filter(|(store, _)| *store == which);
+            live.packs.extend(packs.map(|(_, id)| PackId(id)));
+        }
+        None => live.packs.extend(store.packs().iter().map(|pack| pack.id)),
+    }
+    Ok(())
+}
+
+/// A record that was to take the place of the one before.
+fn half_written(
+    desktop: &desktop::Desktop,
+    apply: bool,
+    report: &mut CollectReport,
+) -> Result<(), PlayerError> {
+    const NAME: &str = "record.json.new";
+    let what = || PlayerError::io("clearing a record");
+    let items = desktop.dir.list().map_err(what())?;
+    if items.iter().any(|item| item.name == NAME) {
+        report.leftovers.push(format!("half-written record of desktop {}", desktop.record.name));
+        if apply {
+            desktop.dir.remove(NAME).map_err(what())?;
+        }
+    }
+    Ok(())
+}
+
+/// Files of images that no version names: what an edit that was cut off left behind.
+fn image_files(home: &Home, apply: bool, report: &mut CollectReport) -> Result<(), PlayerError> {
+    let images = home.images()?;
+    for name in images.list()?.into_iter().map(|image| image.name) {
+        let dir = images.dir(&name)?;
+        let lock = dir.try_lock("lock").map_err(PlayerError::io("locking an image"))?;
+        // One that is edited has files that are not named yet.
+        let Some(_lock) = lock else { continue };
+        for file in images.unnamed(&name)? {
+            report.leftovers.push(format!("file {file} of image {name}"));
+            if apply {
+                step("collect.half-made", || {
+                    dir.remove(&file).map_err(PlayerError::io("clearing an image"))
+                })?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::PlayerError;
+use crate::labour::{Labour, Workers};
 use crate::machine::{Hypervisor, QemuOverNbd};
 
 /// Longest record that is read, in bytes.
@@ -44,6 +45,8 @@ pub struct Home {
     pub entropy: Arc<dyn Entropy>,
     /// Starts workers.
     pub launcher: Launcher,
+    /// Works on guests' bytes.
+    pub labour: Arc<dyn Labour>,
     /// Runs guests.
     pub hypervisor: Arc<dyn Hypervisor>,
 }
@@ -51,13 +54,20 @@ pub struct Home {
 impl Home {
     /// Opens a home on the real machine, making it when it is missing.
     pub fn open(path: &Path, launcher: Launcher) -> Result<Self, PlayerError> {
-        let what = format!("opening {}", path.display());
-        let dir = RealDir::create(path).map_err(PlayerError::io(what))?;
+        let what = || PlayerError::io(format!("opening {}", path.display()));
+        Self::on(RealDir::create(path).map_err(what())?, launcher)
+    }
+
+    /// Opens the home that is in a directory.
+    pub fn on(dir: Arc<dyn Dir>, launcher: Launcher) -> Result<Self, PlayerError> {
+        // A process that was killed may have left names that are not durable yet.
+        dir.sync().map_err(PlayerError::io("opening a home"))?;
         Ok(Self {
             dir,
             clock: Arc::new(RealClock::new()),
             entropy: Arc::new(RealEntropy),
             launcher,
+            labour: Arc::new(Workers),
             hypervisor: Arc::new(QemuOverNbd),
         })
     }
@@ -74,7 +84,15 @@ impl Home {
 
     /// A subdirectory, made when it is missing.
     pub fn sub(&self, name: &str) -> Result<Arc<dyn Dir>, PlayerError> {
-        self.dir.create_dir(name).map_err(PlayerError::io(format!("opening {name}")))
+        let what = || PlayerError::io(format!("opening {name}"));
+        match self.dir.dir(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let made = self.dir.create_dir(name).map_err(what())?;
+                self.dir.sync().map_err(what())?;
+                Ok(made)
+            }
+            other => other.map_err(what()),
+        }
     }
 
     /// Unix time in whole seconds.

@@ -9,7 +9,7 @@
 //! process of its own and as many at once as there are processors; one alone in this process. The
 //! short budget is for every submission; `--long` is for nights, and adds a line to the totals.
 //! Long runs take other seeds each time where `--seed` does not say which: what failed once is run
-//! again with the seed that the failure names.
+//! again with the seed that its run printed.
 #![forbid(unsafe_code)]
 
 mod budget;
@@ -21,6 +21,7 @@ mod interleave;
 mod killpoints;
 mod lanes;
 mod layers;
+mod moves;
 mod nbd;
 mod replay;
 mod sandbox;

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use goldleaf_block::{BlockCount, ByteLen, ByteOffset, ReadBlocks};
+use goldleaf_host::planted;
 
 use crate::format::Row;
 use crate::hold::{Exclusive, is_temporary};
@@ -106,6 +107,10 @@ impl Store {
             return Err(StoreError::PlanStale(text));
         }
         remove_left_behind(&self.inner)?;
+        if planted("a collection removes before it has written anew") {
+            let rewritten: Vec<PackId> = plan.rewrite.iter().map(|one| one.pack).collect();
+            remove_packs(&self.inner, &rewritten)?;
+        }
         let written = step("store.rewrite", || rewrite(&self.inner, plan, live, exclusive))?;
         let rewritten = plan.rewrite.iter().map(|rewrite| rewrite.pack);
         let removed: Vec<PackId> = plan

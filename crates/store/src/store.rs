@@ -112,6 +112,14 @@ impl Inner {
         Err(StoreError::Busy("its packs change faster than they can be listed"))
     }
 
+    /// Makes the names of all packs durable, and looks what there is. Whoever gave a pack its name
+    /// may have been killed before that was durable, and nobody files content again, or keeps the
+    /// one copy of it, that goes with the next power cut.
+    fn settle(&self) -> Result<(), StoreError> {
+        self.dir.sync().map_err(|error| StoreError::io("opening a store", &error))?;
+        self.refresh().map(drop)
+    }
+
     pub(crate) fn list(&self) -> Result<Listing, StoreError> {
         let items = self.dir.list().map_err(|error| StoreError::io("listing a store", &error))?;
         let mut listing = Listing::default();
@@ -177,14 +185,14 @@ impl Store {
     pub fn writer(&self) -> Result<PackWriter, StoreError> {
         let hold = Hold::take(&self.inner.dir)?;
         // Only what is there now, under the hold, may be relied on.
-        self.inner.refresh()?;
+        self.inner.settle()?;
         Ok(PackWriter::new(self.inner.clone(), hold, self.inner.tables()))
     }
 
     /// Keeps every filing away, so that roots can be read and the store collected.
     pub fn exclusive(&self) -> Result<Exclusive, StoreError> {
         let exclusive = Exclusive::take(&self.inner.dir)?;
-        self.inner.refresh()?;
+        self.inner.settle()?;
         Ok(exclusive)
     }
 

@@ -18,14 +18,13 @@ use goldleaf_layer::plan::Report;
 use goldleaf_layer::{ContentExtent, Digest, Outline, walk_outlines};
 use goldleaf_store::{Location, PackId};
 use goldleaf_tree::{GuestPath, Timestamp};
-use goldleaf_worker::protocol::{
-    ComposeReply, ComposeTask, DeriveTask, SentEntry, SourceRun, StackLayer, Task,
-};
+use goldleaf_worker::protocol::{ComposeTask, DeriveTask, SentEntry, SourceRun, StackLayer, Task};
 use goldleaf_worker::{BATCH, Scale, WorkerUsage};
 use serde::{Deserialize, Serialize};
 
 use super::stack::{Handing, Packs, Source, Stack, StoreName, open_pack, pack_id};
 use crate::home::step;
+use crate::labour::{Composing, Composition};
 use crate::{Home, PlayerError};
 
 /// The time that composed metadata bears: any will do, if it is always the same.
@@ -140,7 +139,10 @@ fn open(cache: &Arc<dyn Dir>, stack: &Stack, key: Digest) -> Result<Option<Compo
     };
     let (Some(facts), Some(map)) = (read("facts")?, read("map")?) else { return Ok(None) };
     let facts: Facts = decode_facts(&facts)?;
-    let metadata = dir.open("metadata").map_err(PlayerError::io("opening composed metadata"))?;
+    let metadata = match dir.open("metadata") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(PlayerError::io("opening composed metadata"))?,
+    };
     if with_map(metadata_hasher(&metadata)?, &map) != facts.digest {
         return Err(PlayerError::corrupt("a composed disk", "another digest"));
     }
@@ -156,19 +158,25 @@ fn open(cache: &Arc<dyn Dir>, stack: &Stack, key: Digest) -> Result<Option<Compo
 }
 
 /// The packs that a desktop's composed disks map blocks of. A composed disk that cannot be read
-/// pins nothing: it is made again before it is used.
-pub fn pinned_packs(desktop: &Arc<dyn Dir>) -> Result<Vec<(StoreName, Digest)>, PlayerError> {
+/// pins nothing, for it is made again before it is used; unless `session`, which was begun, stands
+/// on it: it must come out the same, from whatever packs it was made, and nobody knows which. Then
+/// `None`.
+pub fn pinned_packs(
+    desktop: &Arc<dyn Dir>,
+    session: Option<Digest>,
+) -> Result<Option<Vec<(StoreName, Digest)>>, PlayerError> {
     let what = || PlayerError::io("reading composed disks");
     let cache = desktop.create_dir("composed").map_err(what())?;
-    let mut packs = Vec::new();
+    let (mut packs, mut is_known) = (Vec::new(), session.is_none());
     for item in cache.list().map_err(what())?.iter().filter(|item| item.is_dir) {
         let dir = cache.dir(&item.name).map_err(what())?;
         let facts = read_file(dir.as_ref(), "facts", MAP_LIMIT).ok();
         if let Some(facts) = facts.and_then(|bytes| decode_facts(&bytes).ok()) {
             packs.extend(facts.packs);
+            is_known |= session.is_some_and(|key| item.name == key.to_string());
         }
     }
-    Ok(packs)
+    Ok(is_known.then_some(packs))
 }
 
 /// Files, devices and kinds of the sources of a composed disk.
@@ -234,14 +242,15 @@ fn make(
     let dir = cache.create_dir(&name).map_err(PlayerError::io("making a composed disk"))?;
     let metadata = dir.create("metadata").map_err(PlayerError::io("making metadata"))?;
     let first = once(home, stack, &metadata, Vec::new(), progress)?;
-    let derived = if first.reply.stale { derive(home, stack, &first)? } else { Vec::new() };
+    let derived =
+        if first.composition.reply.stale { derive(home, stack, &first)? } else { Vec::new() };
     let made = if derived.is_empty() {
         first
     } else {
         metadata.set_len(0).map_err(PlayerError::io("clearing metadata"))?;
         once(home, stack, &metadata, derived, progress)?
     };
-    let Made { reply, packs, parts, map, entries, usage } = made;
+    let Made { composition: Composition { reply, packs, entries, usage }, parts, map } = made;
     // The worker has left its processor: what is to be hashed and what is to be written share both.
     let (bytes, hasher) = std::thread::scope(|scope| {
         let hasher = scope.spawn(|| metadata_hasher(&metadata));
@@ -267,12 +276,9 @@ fn make(
 
 /// What one run of the composer came to.
 struct Made {
-    reply: ComposeReply,
-    packs: Packs,
+    composition: Composition,
     parts: Parts,
     map: ExtentMap,
-    entries: u64,
-    usage: WorkerUsage,
 }
 
 fn once(
@@ -282,12 +288,12 @@ fn once(
     derived: Vec<(GuestPath, Vec<u8>)>,
     progress: &dyn Progress,
 ) -> Result<Made, PlayerError> {
-    let mut packs = Packs::default();
-    let (reply, entries, usage) = run_worker(home, stack, metadata, &mut packs, derived, progress)?;
-    let parts = Parts::collect(stack, metadata, &packs)?;
-    let map = stack.image.map.overlaid(&reply.extents)?;
+    let composition =
+        home.labour.compose(home, Composing { stack, metadata, derived }, progress)?;
+    let parts = Parts::collect(stack, metadata, &composition.packs)?;
+    let map = stack.image.map.overlaid(&composition.reply.extents)?;
     map.check_sources(&parts.lens())?;
-    Ok(Made { reply, packs, parts, map, entries, usage })
+    Ok(Made { composition, parts, map })
 }
 
 /// Builds derived files anew over what was composed.
@@ -299,7 +305,7 @@ fn derive(
     let mut handing = Handing::default();
     let disk = handing.disk(&made.map, &made.parts.files);
     let task = Task::Derive(DeriveTask { disk, volumes: stack.volumes()? });
-    let scale = Scale { files: made.entries, output_bytes: 0 };
+    let scale = Scale { files: made.composition.entries, output_bytes: 0 };
     let worker = home.launcher.start(handing.files(), scale, &task)?;
     Ok(worker.finish()?.0)
 }
@@ -308,14 +314,14 @@ fn pack_names(stack: &Stack, packs: &Packs) -> Result<Vec<(StoreName, Digest)>, 
     packs.list().iter().map(|&(store, no)| Ok((store, pack_id(stack, store, no)?.0))).collect()
 }
 
-fn run_worker(
+/// Composes in a worker of its own.
+pub(crate) fn compose_in_worker(
     home: &Home,
-    stack: &Stack,
-    metadata: &Arc<dyn File>,
-    packs: &mut Packs,
-    derived: Vec<(GuestPath, Vec<u8>)>,
+    order: Composing<'_>,
     progress: &dyn Progress,
-) -> Result<(ComposeReply, u64, WorkerUsage), PlayerError> {
+) -> Result<Composition, PlayerError> {
+    let Composing { stack, metadata, derived } = order;
+    let mut packs = Packs::default();
     let mut handing = Handing::default();
     let disk = handing.disk(&stack.image.map, &stack.image.files);
     let metadata_number = handing.file(metadata);
@@ -336,16 +342,16 @@ fn run_worker(
     let total: u64 = stack.layers().iter().map(|(_, _, layer)| layer.counts().entries).sum();
     let scale = Scale { files: total, output_bytes: metadata_limit(stack, total) };
     let mut worker = home.launcher.start(handing.files(), scale, &task)?;
-    let mut feeder = Feeder { stack, packs, first_pack: images + 1 };
+    let mut feeder = Feeder { stack, packs: &mut packs, first_pack: images + 1 };
     match feeder.feed(&mut worker, total, progress) {
         Ok(entries) => {
             let (reply, usage) = worker.finish()?;
-            Ok((reply, entries, usage))
+            Ok(Composition { reply, packs, entries, usage })
         }
         // A worker that refused ends the conversation; what it said is in its reply.
         Err(PlayerError::Worker(goldleaf_worker::WorkerError::Io(_))) => {
             let (reply, usage) = worker.finish()?;
-            Ok((reply, 0, usage))
+            Ok(Composition { reply, packs, entries: 0, usage })
         }
         Err(error) => Err(error),
     }

@@ -77,8 +77,19 @@ pub struct Harvest<'a> {
 }
 
 impl Harvest<'_> {
-    /// Runs the worker and collects what it says.
+    /// Has the session read back, and checks what is said of it.
     pub fn run(self, home: &Home, progress: &dyn Progress) -> Result<Harvested, PlayerError> {
+        let harvested = home.labour.harvest(home, &self, progress)?;
+        self.check(&harvested.items)?;
+        Ok(harvested)
+    }
+
+    /// Runs a worker and collects what it says.
+    pub(crate) fn in_worker(
+        &self,
+        home: &Home,
+        progress: &dyn Progress,
+    ) -> Result<Harvested, PlayerError> {
         progress.at("reading the session's changes", 0, 0);
         let mut handing = Handing::default();
         let task = HarvestTask {
@@ -100,7 +111,6 @@ impl Harvest<'_> {
         match self.converse(&mut worker, progress) {
             Ok(items) => {
                 let (reply, usage) = worker.finish()?;
-                self.check(&items)?;
                 Ok(Harvested { items, reply, usage })
             }
             Err(PlayerError::Worker(error)) => Err(worker.explain(error).into()),

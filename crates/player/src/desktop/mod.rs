@@ -24,6 +24,7 @@ use goldleaf_host::{Dir, Lock};
 use goldleaf_image::check_name;
 use goldleaf_layer::Kind;
 
+pub(crate) use compose::compose_in_worker;
 pub use compose::{Composed, compose, pinned_packs};
 pub use filing::{Filer, Filing, store_records};
 pub use harvest::{Harvest, Harvested, SessionView, records_by_layer};
@@ -36,7 +37,7 @@ pub use session::{
     ChangeLine, ChangesReport, Event, Listener, Live, StartOptions, Started, changes, fresh_socket,
     hardware, probe, run_directory, start, stop,
 };
-pub use stack::{Handing, Source, Stack, StackVersions, StoreName, volumes};
+pub use stack::{Handing, Packs, Source, Stack, StackVersions, StoreName, volumes};
 pub(crate) use upkeep::at_rest;
 pub use upkeep::{
     AppsPackage, HistoryLine, Rejuvenated, ResetItem, Status, apps, history, rejuvenate,
@@ -65,6 +66,9 @@ impl Desktop {
             name: name.into(),
             detail: "a session runs, or another command works on it".into(),
         })?;
+        // What is there is built upon now, and must not go with the next power cut: whoever put it
+        // there may have been killed before it was durable.
+        dir.sync().map_err(PlayerError::io("opening a desktop"))?;
         // Read under the lock: the record that was there before may have moved on.
         Ok(Self { record: record(&dir, name)?, dir, _lock: lock })
     }

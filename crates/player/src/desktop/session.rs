@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use goldleaf_block::{SessionDevice, SessionId, WriteBlocks};
-use goldleaf_host::{Dir, Progress, Silent};
+use goldleaf_host::{Dir, Progress, Silent, planted};
 use goldleaf_layer::Kind;
 use goldleaf_layer::classify::Summary;
 use goldleaf_layer::plan::Outcome;
@@ -224,7 +224,7 @@ pub fn fresh_socket(run: &std::path::Path) -> Result<PathBuf, PlayerError> {
 
 impl Live {
     /// The session to run: an unfinished one, or a new one.
-    fn open(
+    pub fn open(
         home: &Home,
         desktop: &mut Desktop,
         discard: bool,
@@ -322,6 +322,23 @@ impl Live {
         Ok(Self { stack, composed, device: Arc::new(device) })
     }
 
+    /// What the session changed so far, and where each change will go, for people.
+    pub fn changes(
+        &self,
+        home: &Home,
+        running: bool,
+        progress: &dyn Progress,
+    ) -> Result<ChangesReport, PlayerError> {
+        let view = SessionView::new(&self.composed, &self.device)?;
+        let harvested = self.harvest(home, &view, progress)?;
+        Ok(ChangesReport {
+            running,
+            changes: harvested.items.iter().map(ChangeLine::of).collect(),
+            notes: notes(&self.composed, &harvested),
+            summary: harvested.reply.summary,
+        })
+    }
+
     /// What the session changed so far, and where each change belongs.
     fn harvest(
         &self,
@@ -369,7 +386,9 @@ fn session_dir(
         _ => {}
     }
     let dir = sessions.create_dir(&name).map_err(what())?;
-    sessions.sync().map_err(what())?;
+    if !planted("a new session's directory is not synced") {
+        sessions.sync().map_err(what())?;
+    }
     Ok(dir)
 }
 
@@ -426,7 +445,7 @@ impl Owner for SessionOwner<'_> {
 
     fn changes(&mut self) -> Result<serde_json::Value, PlayerError> {
         let Some(live) = &self.live else { return Ok(serde_json::Value::Null) };
-        let report = report(self.home, live, true, self.listener)?;
+        let report = live.changes(self.home, true, self.listener)?;
         serde_json::to_value(report)
             .map_err(|error| PlayerError::corrupt("a report", error.to_string()))
     }
@@ -495,6 +514,9 @@ fn file(
     let cause = format!("session {number}");
     let filing = step("session.pack", || filer.finish(&records, created, &cause))?;
     let report = filed_report(created, &filing, &harvested, &live.composed);
+    if planted("a session goes before the record that forgets it") {
+        remove_session(&desktop.dir, number)?;
+    }
     adopt(desktop, &filing, created, &cause, &report)?;
     listener.event(&Event::Filed(report.clone()));
     drop(filing);
@@ -623,22 +645,6 @@ impl ChangeLine {
     }
 }
 
-fn report(
-    home: &Home,
-    live: &Live,
-    running: bool,
-    progress: &dyn Progress,
-) -> Result<ChangesReport, PlayerError> {
-    let view = SessionView::new(&live.composed, &live.device)?;
-    let harvested = live.harvest(home, &view, progress)?;
-    Ok(ChangesReport {
-        running,
-        changes: harvested.items.iter().map(ChangeLine::of).collect(),
-        notes: notes(&live.composed, &harvested),
-        summary: harvested.reply.summary,
-    })
-}
-
 /// What a desktop's session changed: asked of the running player, or read from an unfinished
 /// session. `None` when there is no session.
 pub fn changes(
@@ -660,7 +666,7 @@ pub fn changes(
     let desktop = Desktop::open(home, name)?;
     let Some(session) = desktop.record.session.clone() else { return Ok(None) };
     let live = Live::resume(home, &desktop, &session, progress)?;
-    report(home, &live, false, progress).map(Some)
+    live.changes(home, false, progress).map(Some)
 }
 
 /// Powers a running desktop off: in order, or by pulling the plug. `false` when it does not run.

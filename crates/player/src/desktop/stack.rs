@@ -94,7 +94,11 @@ impl Stack {
 
     /// Names what composing this stack gives: the same inputs have the same key.
     pub fn key(&self) -> Digest {
-        let mut text = format!("composer {COMPOSER_FORMAT}\nimage {}\n", self.image.record.digest);
+        let image = &self.image.record;
+        let mut text = format!("composer {COMPOSER_FORMAT}\nimage {}\n", image.digest);
+        // Versions that read the same may lie in other places: a session that was begun on one
+        // would not find its disk again over the other.
+        text.push_str(&format!("version {}\n", image.number));
         let site = self.rules.as_ref().map_or("", |rules| &rules.text);
         for rules in [DEBIAN, site] {
             text.push_str(&format!("rules {}\n", Digest::of(rules.as_bytes())));

@@ -111,6 +111,7 @@ impl Bench {
         home.entropy.fill(&mut id).map_err(PlayerError::io("drawing random numbers"))?;
         let dir = self.dir.create_dir(SESSION).map_err(what())?;
         let device = SessionDevice::create(dir, base, SessionId(id), digest)?;
+        self.parent.sync().map_err(what())?;
         let record = BenchRecord { format: 1, image_version, made: None };
         self.write("workshop.begin", record)?;
         Ok(Arc::new(device))

@@ -6,8 +6,8 @@ use goldleaf_block::{
     BlockNo, ByteLen, ExtentMap, FileBlocks, MapBuilder, MapDevice, MapExtent, ReadBlocks,
     SessionDevice, SourceIndex, Target,
 };
-use goldleaf_host::{Dir, File};
-use goldleaf_image::{ImageVersion, VersionRecord, canonical_digest, inspect_disk, seal_disk};
+use goldleaf_host::{Dir, File, Lock, planted};
+use goldleaf_image::{ImageVersion, Images, VersionRecord, canonical_digest};
 use goldleaf_vm::SessionEnd;
 
 use super::bench::Bench;
@@ -31,80 +31,115 @@ pub fn edit_image(
     options: &StartOptions,
     listener: &dyn Listener,
 ) -> Result<Edited, PlayerError> {
-    let images = home.images()?;
-    let base = images.open(name, None)?;
-    let dir = images.dir(name)?;
-    let lock = dir.try_lock("lock").map_err(PlayerError::io("locking an image"))?;
-    let _lock = lock.ok_or_else(|| PlayerError::Busy {
-        kind: "image",
-        name: name.into(),
-        detail: "it is being edited or imported".into(),
-    })?;
-    let mut bench = Bench::open(home, &format!("image-{name}"), options)?;
-    let (disk, number) = (Arc::new(base.device()?), base.record.number);
-    let digest = Hex::try_from(base.record.digest.clone())
-        .map_err(|error| PlayerError::corrupt("image.json", error))?;
-    let device = bench.session(home, disk, digest.0.0, number, listener)?;
-    let end = bench.run(home, &device, options, listener)?;
+    let edit = Editing::open(home, name, options, listener)?;
+    let end = edit.bench.run(home, &edit.device, options, listener)?;
     if end != SessionEnd::GuestShutdown {
         return Ok(Edited { version: None, end });
     }
-    if device.dirty().is_empty() {
-        bench.clear()?;
-        return Ok(Edited { version: None, end });
-    }
-    listener.at("validating the new version", 0, 0);
-    let (version, map) = seal(home, name, &dir, &base, &device, listener)?;
-    let number = version.number;
-    bench.made(version.digest.clone())?;
-    images.add_version(name, version, &map)?;
-    bench.clear()?;
-    Ok(Edited { version: Some(number), end })
+    Ok(Edited { version: edit.adopt(home, listener)?, end })
 }
 
-/// An edit as the image's next version: its changed blocks become a data file of the image.
-fn seal(
-    home: &Home,
-    name: &str,
-    dir: &Arc<dyn Dir>,
-    base: &ImageVersion,
-    device: &SessionDevice,
-    listener: &dyn Listener,
-) -> Result<(VersionRecord, ExtentMap), PlayerError> {
-    let record = home.images()?.record(name)?;
-    let index = SourceIndex(base.files.len() as u32);
-    let map = base.map.overlaid(&device.extents(index))?;
-    let mut files = base.files.clone();
-    files.push(device.data_file());
-    let report = inspect_disk(&home.launcher, &map, &files)?;
-    let sealed = seal_disk(&home.launcher, &map, &files, &report.volumes)?;
-    let zeroes: Vec<MapExtent> = sealed
-        .zeroes
-        .iter()
-        .map(|range| MapExtent { range: *range, target: Target::Zero })
-        .collect();
-    let canonical = map.overlaid(&zeroes)?;
-    let data = format!("{:04}.data", record.next_data);
-    let (map, added) = step("image.data", || copy_added(dir, &data, &canonical, device, index))?;
-    let mut sources = base.sources()?;
-    let mut version_data = base.record.data.clone();
-    if let Some(file) = added {
-        sources.push(Arc::new(FileBlocks::new(file)?));
-        version_data.push(data);
+/// An edit under way: nobody else works on the image while this lives.
+pub struct Editing {
+    images: Images,
+    dir: Arc<dyn Dir>,
+    base: ImageVersion,
+    bench: Bench,
+    device: Arc<SessionDevice>,
+    _lock: Box<dyn Lock>,
+}
+
+impl Editing {
+    /// Goes on with the edit that was begun on an image, or begins one.
+    pub fn open(
+        home: &Home,
+        name: &str,
+        options: &StartOptions,
+        listener: &dyn Listener,
+    ) -> Result<Self, PlayerError> {
+        let images = home.images()?;
+        let base = images.open(name, None)?;
+        let dir = images.dir(name)?;
+        let lock = dir.try_lock("lock").map_err(PlayerError::io("locking an image"))?;
+        let _lock = lock.ok_or_else(|| PlayerError::Busy {
+            kind: "image",
+            name: name.into(),
+            detail: "it is being edited or imported".into(),
+        })?;
+        let mut bench = Bench::open(home, &format!("image-{name}"), options)?;
+        let (disk, number) = (Arc::new(base.device()?), base.record.number);
+        let digest = Hex::try_from(base.record.digest.clone())
+            .map_err(|error| PlayerError::corrupt("image.json", error))?;
+        let device = bench.session(home, disk, digest.0.0, number, listener)?;
+        Ok(Self { images, dir, base, bench, device, _lock })
     }
-    let disk = MapDevice::new(Arc::new(map.clone()), sources)?;
-    let version = VersionRecord {
-        number: base.record.number + 1,
-        digest: canonical_digest(&disk, listener)?,
-        blocks: map.blocks(),
-        created_unix_secs: home.now_unix_secs(),
-        cause: format!("edit of version {}", base.record.number),
-        os: report.os.clone(),
-        data: version_data,
-        identity: report.identity.iter().map(ToString::to_string).collect(),
-        volumes: goldleaf_image::volume_records(&report.volumes),
-    };
-    Ok((version, map))
+
+    /// The disk that is edited.
+    pub fn device(&self) -> &Arc<SessionDevice> {
+        &self.device
+    }
+
+    /// Makes the next version of what a guest left that came to rest; none when it changed nothing.
+    pub fn adopt(
+        mut self,
+        home: &Home,
+        listener: &dyn Listener,
+    ) -> Result<Option<u32>, PlayerError> {
+        if self.device.dirty().is_empty() {
+            self.bench.clear()?;
+            return Ok(None);
+        }
+        listener.at("validating the new version", 0, 0);
+        let (version, map) = self.seal(home, listener)?;
+        let number = version.number;
+        self.bench.made(version.digest.clone())?;
+        self.images.add_version(&self.base.image, version, &map)?;
+        self.bench.clear()?;
+        Ok(Some(number))
+    }
+
+    /// The image's next version: the changed blocks become a data file of the image.
+    fn seal(
+        &self,
+        home: &Home,
+        listener: &dyn Listener,
+    ) -> Result<(VersionRecord, ExtentMap), PlayerError> {
+        let (base, device) = (&self.base, &self.device);
+        let record = self.images.record(&base.image)?;
+        let index = SourceIndex(base.files.len() as u32);
+        let map = base.map.overlaid(&device.extents(index))?;
+        let mut files = base.files.clone();
+        files.push(device.data_file());
+        let (report, sealed) = home.labour.judge(home, &map, &files)?;
+        let zeroes: Vec<MapExtent> = sealed
+            .zeroes
+            .iter()
+            .map(|range| MapExtent { range: *range, target: Target::Zero })
+            .collect();
+        let canonical = map.overlaid(&zeroes)?;
+        let data = format!("{:04}.data", record.next_data);
+        let (map, added) =
+            step("image.data", || copy_added(&self.dir, &data, &canonical, device, index))?;
+        let mut sources = base.sources()?;
+        let mut version_data = base.record.data.clone();
+        if let Some(file) = added {
+            sources.push(Arc::new(FileBlocks::new(file)?));
+            version_data.push(data);
+        }
+        let disk = MapDevice::new(Arc::new(map.clone()), sources)?;
+        let version = VersionRecord {
+            number: base.record.number + 1,
+            digest: canonical_digest(&disk, listener)?,
+            blocks: map.blocks(),
+            created_unix_secs: home.now_unix_secs(),
+            cause: format!("edit of version {}", base.record.number),
+            os: report.os.clone(),
+            data: version_data,
+            identity: report.identity.iter().map(ToString::to_string).collect(),
+            volumes: goldleaf_image::volume_records(&report.volumes),
+        };
+        Ok((version, map))
+    }
 }
 
 type Added = (ExtentMap, Option<Arc<dyn File>>);
@@ -150,7 +185,9 @@ fn copy_added(
         dir.remove(name).map_err(what())?;
         return Ok((builder.finish(), None));
     }
-    file.sync_data().map_err(what())?;
+    if !planted("a version names data that is not synced") {
+        file.sync_data().map_err(what())?;
+    }
     dir.sync().map_err(what())?;
     Ok((builder.finish(), Some(file)))
 }

@@ -14,5 +14,5 @@ mod edit;
 mod record;
 
 pub(crate) use bench::{Bench, leftovers};
-pub use edit::{Edited, edit_image};
+pub use edit::{Edited, Editing, edit_image};
 pub use record::{Recorded, record_layer};

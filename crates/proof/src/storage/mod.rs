@@ -1,4 +1,5 @@
-//! The session log on a simulated storage (section 4.A of what reliability means here).
+//! The session log on a simulated storage (section 4.A of what reliability means here). The moves
+//! above it are in [`crate::moves`].
 //!
 //! ```text
 //!   workload ── steps ──▶ the log over a SimDir        oracle: a plain array, and what it was
@@ -30,6 +31,7 @@ use goldleaf_figures::{Bar, Row, Table};
 
 use crate::Result;
 use crate::budget::Budget;
+use crate::moves;
 use oracle::Wrong;
 
 /// What must not happen, and the seed with which it happened.
@@ -56,9 +58,10 @@ fn failure<E: fmt::Display>(seed: u64, during: &'static str) -> impl Fn(E) -> Fa
 
 /// Power cuts: random lives, and all small workloads.
 pub fn cuts(budget: &Budget, table: &mut Table) -> Result<()> {
+    let moved = moves::cuts(budget, table)?;
     let met = lives(budget)?;
     let row = |name: &str, count: u64| Row::new(format!("crash.{name}"), count as f64, "");
-    table.push(row("states", met.states).bar(Bar::AtLeast(budget.of(1e6, 1e7))));
+    table.push(row("states", met.states + moved).bar(Bar::AtLeast(budget.of(1e6, 1e7))));
     table.push(row("recoveries_cut", met.recoveries_cut).bar(Bar::AtLeast(budget.of(1e5, 1e6))));
     table.push(row("records_dropped", met.dropped).bar(Bar::AtLeast(1000.0)));
     for (name, count) in [
@@ -104,8 +107,10 @@ pub fn rest(budget: &Budget, table: &mut Table) -> Result<()> {
 /// Bugs that are planted. The seeds are always the same: what is caught once is caught always.
 pub fn bugs(_budget: &Budget, table: &mut Table) -> Result<()> {
     use_little_limits(true);
-    let survivors = bugs::survivors(bugs::BUGS, |_| bugs::hunt(1, 4000));
-    let (planted, survived) = (bugs::BUGS.len() as f64, survivors.len() as f64);
+    let mut survivors = bugs::survivors(bugs::BUGS, |_| bugs::hunt(1, 4000));
+    survivors.extend(bugs::survivors(moves::BUGS, |_| moves::hunt(1)));
+    let planted = (bugs::BUGS.len() + moves::BUGS.len()) as f64;
+    let survived = survivors.len() as f64;
     let row = Row::new("mutants.caught", planted - survived, "bugs");
     table.push(row.beside("planted", planted).bar(Bar::Ratio(1.0)));
     Ok(())

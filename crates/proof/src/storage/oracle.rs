@@ -47,6 +47,7 @@ impl From<Wrong> for String {
 }
 
 /// A disk that cannot fail.
+#[derive(Clone)]
 pub struct Oracle {
     content: Vec<u8>,
     /// What each block had before the last flush.

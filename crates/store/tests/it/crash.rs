@@ -1,9 +1,9 @@
+use std::io::ErrorKind;
 use std::sync::Arc;
 
-use goldleaf_host::Dir;
+use goldleaf_host::sim::SimDir;
 use goldleaf_store::{Digest, LiveSet, Store, StoreError};
 
-use crate::sim::{Fault, SimDir};
 use crate::{bytes, get, put};
 
 /// What somebody was told to be durable.
@@ -50,8 +50,8 @@ fn file(store: &Store, seeds: &[u64], known: &mut Acknowledged) -> Result<(), St
 }
 
 /// Three filings that share content, forgetting half of it, a collection, one more filing.
-fn workflow(dir: Arc<dyn Dir>, known: &mut Acknowledged) -> Result<(), StoreError> {
-    let store = Store::open(dir)?;
+fn workflow(dir: &SimDir, known: &mut Acknowledged) -> Result<(), StoreError> {
+    let store = open(dir)?;
     for seeds in [[1, 2, 3, 4], [3, 5, 6, 4], [7, 8, 9, 2]] {
         file(&store, &seeds, known)?;
     }
@@ -64,58 +64,73 @@ fn workflow(dir: Arc<dyn Dir>, known: &mut Acknowledged) -> Result<(), StoreErro
     file(&store, &[1, 11], known)
 }
 
+fn open(dir: &SimDir) -> Result<Store, StoreError> {
+    Store::open(Arc::new(dir.clone()))
+}
+
 fn operations() -> u64 {
-    let dir = SimDir::new(Fault::None);
-    workflow(dir.clone(), &mut Acknowledged::default()).unwrap();
-    dir.ops()
+    let dir = SimDir::new();
+    workflow(&dir, &mut Acknowledged::default()).unwrap();
+    dir.operations()
+}
+
+/// The workflow, up to the operation at which the machine stops.
+fn stopped_at(at: u64) -> (SimDir, Acknowledged) {
+    let dir = SimDir::new();
+    dir.stop_after(at, ErrorKind::Other);
+    let mut known = Acknowledged::default();
+    let result = workflow(&dir, &mut known);
+    assert!(result.is_err(), "operation {at} did not matter");
+    (dir, known)
 }
 
 #[test]
 fn a_crash_at_any_operation_loses_nothing_acknowledged() {
     let operations = operations();
-    assert!(operations > 40, "{operations}");
-    for at in 1..=operations {
-        for seed in 0..4 {
-            let dir = SimDir::new(Fault::CrashAt(at));
-            let mut known = Acknowledged::default();
-            let result = workflow(dir.clone(), &mut known);
-            assert!(result.is_err(), "operation {at} of {operations} did not matter");
+    assert!(operations > 100, "{operations}");
+    for at in 0..operations {
+        let (dir, known) = stopped_at(at);
+        for seed in 0..8 {
+            let mut known = known.clone();
             let when = format!("crash at {at}, seed {seed}");
-            let after = dir.after_crash(seed, Fault::None);
-            known.assert_there(&Store::open(after.clone()).unwrap(), &when);
+            let after = dir.crash(seed);
+            known.assert_there(&open(&after).unwrap(), &when);
             // Life goes on, and what the crash left behind goes.
-            file(&Store::open(after.clone()).unwrap(), &[20, 21], &mut known).unwrap();
-            known.assert_there(&Store::open(after).unwrap(), &when);
+            file(&open(&after).unwrap(), &[20, 21], &mut known).unwrap();
+            known.assert_there(&open(&after).unwrap(), &when);
         }
     }
 }
 
 #[test]
 fn a_crash_within_the_recovery_from_a_crash_loses_nothing() {
-    for at in (1..=operations()).step_by(3) {
-        for second in (1..25).step_by(2) {
-            let dir = SimDir::new(Fault::CrashAt(at));
-            let mut known = Acknowledged::default();
-            assert!(workflow(dir.clone(), &mut known).is_err());
-            let again = dir.after_crash(second, Fault::CrashAt(second));
-            let _ =
-                Store::open(again.clone()).and_then(|store| file(&store, &[30, 31], &mut known));
+    for at in (0..operations()).step_by(7) {
+        let (dir, known) = stopped_at(at);
+        for second in (0..).step_by(3) {
+            let mut known = known.clone();
+            let again = dir.crash(second);
+            again.stop_after(second, ErrorKind::Other);
+            let recovered = open(&again).and_then(|store| file(&store, &[30, 31], &mut known));
             let when = format!("crash at {at}, then at {second}");
-            let after = again.after_crash(second + 1, Fault::None);
-            known.assert_there(&Store::open(after).unwrap(), &when);
+            known.assert_there(&open(&again.crash(second + 1)).unwrap(), &when);
+            if recovered.is_ok() {
+                break;
+            }
         }
     }
 }
 
 #[test]
 fn an_error_at_any_operation_loses_nothing_acknowledged() {
-    for at in 1..=operations() {
-        let dir = SimDir::new(Fault::ErrorAt(at));
+    for at in 0..operations() {
+        let dir = SimDir::new();
+        dir.fail_after(at, ErrorKind::Other);
         let mut known = Acknowledged::default();
         // Only the removal of a temporary file may fail unnoticed.
-        let _ = workflow(dir.clone(), &mut known);
+        let _ = workflow(&dir, &mut known);
         let when = format!("error at {at}");
-        known.assert_there(&Store::open(dir.healthy()).unwrap(), &when);
-        known.assert_there(&Store::open(dir.after_crash(at, Fault::None)).unwrap(), &when);
+        known.assert_there(&open(&dir.crash(at)).unwrap(), &when);
+        dir.heal();
+        known.assert_there(&open(&dir).unwrap(), &when);
     }
 }

@@ -146,7 +146,7 @@ fn threads_may_read_a_pack_at_once() {
         for thread in 0..4u64 {
             let (device, expected) = (&device, &expected);
             scope.spawn(move || {
-                let mut random = crate::sim::Random(thread + 1);
+                let mut random = crate::Random(thread + 1);
                 for _ in 0..500 {
                     let at = random.below(expected.len() as u64) as usize;
                     let len = random.below((expected.len() - at) as u64 + 1) as usize;

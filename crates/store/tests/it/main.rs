@@ -6,11 +6,22 @@ mod damage;
 mod filing;
 mod mend;
 mod model;
-mod sim;
 mod speed;
 
 use goldleaf_block::{BLOCK_SIZE, BlockCount, ByteOffset};
 use goldleaf_store::{Digest, PackWriter, Store, StoreError};
+
+/// Reproducible chance: xorshift64 (Marsaglia, 2003).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
 
 /// Content of a blob that differs by `seed`.
 pub fn bytes(seed: u64, blocks: u64) -> Vec<u8> {

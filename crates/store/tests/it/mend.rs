@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use goldleaf_host::sim::SimDir;
 use goldleaf_host::{Dir, RealDir};
 use goldleaf_store::{Damaged, Digest, LiveSet, PackId, Store, StoreError};
 
-use crate::sim::{Fault, Random, SimDir};
-use crate::{bytes, get, put};
+use crate::{Random, bytes, get, put};
 
 const BLOBS: [u64; 4] = [1, 20, 7, 30];
 
@@ -48,13 +49,13 @@ fn another() -> (tempfile::TempDir, Store) {
     (scratch, store)
 }
 
-fn damaged_packs(store: &Store) -> BTreeSet<PackId> {
-    store.check(&mut |_| {}).unwrap().damage.iter().map(|damage| damage.pack).collect()
+fn damaged_packs(store: &Store) -> Result<BTreeSet<PackId>, StoreError> {
+    Ok(store.check(&mut |_| {})?.damage.iter().map(|damage| damage.pack).collect())
 }
 
 /// Plans and mends; says how many copies were added.
 fn mend(store: &Store, others: &[Store]) -> Result<usize, StoreError> {
-    let plan = store.plan_mends(&damaged_packs(store), others)?;
+    let plan = store.plan_mends(&damaged_packs(store)?, others)?;
     let exclusive = store.exclusive()?;
     plan.iter().try_for_each(|mend| store.mend(mend, others, &exclusive))?;
     Ok(plan.len())
@@ -101,7 +102,7 @@ fn every_kind_of_damage_is_mended_by_another_stores_copy() {
         assert_eq!(after.len(), 2, "{kind}");
         assert!(after.contains(&(format!("{}.1.pack", id.0), whole)), "{kind}: not the same pack");
         for store in [store, open(scratch.path())] {
-            assert!(damaged_packs(&store).is_empty(), "{kind}");
+            assert!(damaged_packs(&store).unwrap().is_empty(), "{kind}");
             let reads = |&n: &u64| get(&store, &Digest::of(&bytes(n, n))).unwrap() == bytes(n, n);
             assert!(BLOBS.iter().all(reads), "{kind}");
             assert_eq!(mend(&store, &[]).unwrap(), 0, "{kind}");
@@ -121,7 +122,7 @@ fn frame_hashes_and_trailers_are_made_again_without_anybody() {
         assert_eq!(mend(&store, &[]).unwrap(), 1, "{at}");
         let copy = scratch.path().join(format!("{}.1.pack", id.0));
         assert!(fs::read(copy).unwrap() == whole, "{at}");
-        assert!(damaged_packs(&store).is_empty(), "{at}");
+        assert!(damaged_packs(&store).unwrap().is_empty(), "{at}");
     }
 }
 
@@ -139,7 +140,7 @@ fn what_nobody_has_stays_lost_and_the_rest_is_mended() {
     });
     let store = open(own.path());
     let others = [other];
-    let plan = store.plan_mends(&damaged_packs(&store), &others).unwrap();
+    let plan = store.plan_mends(&damaged_packs(&store).unwrap(), &others).unwrap();
     let lost = Digest::of(&bytes(20, 20));
     assert_eq!((plan[0].pack, plan[0].copy), (id, 1));
     assert_eq!(plan[0].healed, [Digest::of(&bytes(7, 7))].into());
@@ -159,7 +160,7 @@ fn what_nobody_has_stays_lost_and_the_rest_is_mended() {
     let (_kept, whole) = another();
     assert_eq!(mend(&store, &[whole]).unwrap(), 1);
     assert!(own.path().join(format!("{}.2.pack", id.0)).exists());
-    assert!(damaged_packs(&open(own.path())).is_empty());
+    assert!(damaged_packs(&open(own.path())).unwrap().is_empty());
 }
 
 #[test]
@@ -178,13 +179,13 @@ fn a_copy_that_goes_bad_is_mended_by_those_before() {
     fs::write(own.path().join(format!("{}.1.pack", id.0)), content).unwrap();
     assert_eq!(mend(&open(own.path()), &[]).unwrap(), 1);
     assert!(fs::read(own.path().join(format!("{}.2.pack", id.0))).unwrap() == whole);
-    assert!(damaged_packs(&open(own.path())).is_empty());
+    assert!(damaged_packs(&open(own.path())).unwrap().is_empty());
     // An index that cannot be read uncovers the copy before.
     let newest = own.path().join(format!("{}.2.pack", id.0));
     fs::write(&newest, &whole[..77]).unwrap();
     assert!(open(own.path()).damaged().is_empty());
     assert_eq!(mend(&open(own.path()), &[]).unwrap(), 1);
-    assert!(damaged_packs(&open(own.path())).is_empty());
+    assert!(damaged_packs(&open(own.path())).unwrap().is_empty());
 }
 
 #[test]
@@ -200,7 +201,7 @@ fn random_damage_never_costs_what_somebody_has() {
             }
         });
         mend(&open(own.path()), std::slice::from_ref(&other)).unwrap();
-        assert!(damaged_packs(&open(own.path())).is_empty(), "seed {seed}");
+        assert!(damaged_packs(&open(own.path())).unwrap().is_empty(), "seed {seed}");
     }
 }
 
@@ -224,7 +225,7 @@ fn content_of_a_pack_that_nobody_knows_is_filed_and_the_pack_retired() {
     store.retire(id, &exclusive).unwrap();
     drop(exclusive);
     for store in [store, open(own.path())] {
-        assert!(store.damaged().is_empty() && damaged_packs(&store).is_empty());
+        assert!(store.damaged().is_empty() && damaged_packs(&store).unwrap().is_empty());
         assert!(blobs.iter().all(|blob| store.whole_blob(blob).is_some()));
         store.plan_collect(&LiveSet::default()).unwrap();
     }
@@ -244,9 +245,9 @@ fn a_collection_takes_all_copies_of_a_pack() {
 }
 
 /// A simulated store with a damaged pack, and a whole one to mend it from.
-fn simulated() -> (Arc<SimDir>, PackId) {
-    let dir = SimDir::new(Fault::None);
-    let id = fill(&Store::open(dir.clone()).unwrap());
+fn simulated() -> (SimDir, PackId) {
+    let dir = SimDir::new();
+    let id = fill(&Store::open(Arc::new(dir.clone())).unwrap());
     let file = dir.open_rw(&format!("{}.pack", id.0)).unwrap();
     file.write_all_at(&[9; 6000], 50_000).unwrap();
     file.sync_data().unwrap();
@@ -257,25 +258,26 @@ fn simulated() -> (Arc<SimDir>, PackId) {
 fn a_crash_or_an_error_at_any_operation_leaves_it_to_be_mended_again() {
     let (_kept, other) = another();
     let others = [other];
-    for fault in [Fault::CrashAt, Fault::ErrorAt] {
-        let cut = (1..).take_while(|&at| cut_is_mended(fault, at, &others)).count();
-        assert!(cut > 12, "only {cut} operations were cut");
+    for fault in [SimDir::stop_after, SimDir::fail_after] {
+        let cut = (0..).take_while(|&after| cut_is_mended(fault, after, &others)).count();
+        assert!(cut > 40, "only {cut} operations were cut");
     }
 }
 
-/// Lets the n-th operation of a mend fail, and mends what that leaves. Says whether it failed.
-fn cut_is_mended(fault: fn(u64) -> Fault, at: u64, others: &[Store]) -> bool {
+/// Lets an operation of a mend fail, and mends what that leaves. Says whether there was one.
+fn cut_is_mended(fault: fn(&SimDir, u64, ErrorKind), after: u64, others: &[Store]) -> bool {
     let (dir, id) = simulated();
-    let faulty = dir.with(fault(dir.ops() + at));
-    let failed = Store::open(faulty).and_then(|store| mend(&store, others)).is_err();
-    for seed in 0..4 {
-        let after = dir.after_crash(seed, Fault::None);
-        let store = Store::open(after.clone()).unwrap();
+    let end = dir.operations() + after;
+    fault(&dir, after, ErrorKind::Other);
+    let _ = Store::open(Arc::new(dir.clone())).and_then(|store| mend(&store, others));
+    let failed = dir.operations() > end;
+    for seed in 0..8 {
+        let cut = dir.crash(seed);
+        let store = Store::open(Arc::new(cut.clone())).unwrap();
         mend(&store, others).unwrap();
-        assert!(damaged_packs(&store).is_empty(), "at {at}");
-        let there =
-            ["", ".1", ".2"].map(|copy| after.open(&format!("{}{copy}.pack", id.0)).is_ok());
-        assert_eq!(there, [true, true, false], "at {at}");
+        assert!(damaged_packs(&store).unwrap().is_empty(), "after {after}");
+        let there = ["", ".1", ".2"].map(|copy| cut.open(&format!("{}{copy}.pack", id.0)).is_ok());
+        assert_eq!(there, [true, true, false], "after {after}");
     }
     failed
 }

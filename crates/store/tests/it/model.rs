@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use goldleaf_host::sim::SimDir;
 use goldleaf_store::{LiveSet, Store, StoreError};
 use proptest::prelude::*;
 
-use crate::sim::{Fault, SimDir};
 use crate::{bytes, get, put};
 
 /// What several processes do to one store. Numbers choose the process, the root, the content.
@@ -95,8 +96,8 @@ proptest! {
     /// Nothing that a root names is ever collected, whatever two processes do in which order.
     #[test]
     fn collection_never_takes_what_lives(steps in steps()) {
-        let dir = SimDir::new(Fault::None);
-        let open = || Store::open(dir.clone()).unwrap();
+        let dir = SimDir::new();
+        let open = || Store::open(Arc::new(dir.clone())).unwrap();
         let mut stores = [open(), open()];
         let mut roots = Roots::new();
         let mut held = None;
