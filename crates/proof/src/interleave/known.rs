@@ -57,13 +57,13 @@ fn follow(
 ///
 /// A trim covers whole blocks (1), what it freed is noted, and its hole is due (2, 3). Before it is
 /// punched, another queue writes, which takes new space (4), and flushes (5). Then comes the hole
-/// (6). Here the space of a slot is never used again, and the flush of (5) waits for the hole.
+/// (6). Here a slot whose hole is due is never used again, and the flush of (5) waits for the hole.
 fn late_hole(outcome: &mut Outcome, bug: Option<&'static str>) {
     let plan = Plan {
-        // Blocks 0 and 1 have the last slots of the file.
-        before: vec![Write(4, 6, 1), Flush, Write(0, 4, 2), Flush],
+        // Blocks 0 to 2 have the last slots of the file, as many as go back in one hole.
+        before: vec![Write(6, 6, 1), Flush, Write(0, 6, 2), Flush],
         threads: vec![
-            vec![Trim(0, 4), Flush, Trim(4, 2), Flush],
+            vec![Trim(0, 6), Flush, Trim(6, 2), Flush],
             vec![Write(8, 4, 3), Read(8, 4), Flush, Read(8, 4)],
         ],
         bug,
