@@ -13,7 +13,7 @@ use goldleaf_tree::GuestPath;
 use goldleaf_worker::WorkerUsage;
 use goldleaf_worker::protocol::{ComposeReply, DiskReport, SealReport};
 
-use crate::desktop::{Harvest, Harvested, Packs, Stack, compose_in_worker};
+use crate::desktop::{Harvest, Harvested, Packs, Stack, TakeItem, compose_in_worker};
 use crate::{Home, PlayerError};
 
 /// A disk to be composed.
@@ -54,6 +54,7 @@ pub trait Labour: Send + Sync {
         &self,
         home: &Home,
         order: &Harvest<'_>,
+        take: &mut TakeItem<'_>,
         progress: &dyn Progress,
     ) -> Result<Harvested, PlayerError>;
 
@@ -83,9 +84,10 @@ impl Labour for Workers {
         &self,
         home: &Home,
         order: &Harvest<'_>,
+        take: &mut TakeItem<'_>,
         progress: &dyn Progress,
     ) -> Result<Harvested, PlayerError> {
-        order.in_worker(home, progress)
+        order.in_worker(home, take, progress)
     }
 
     fn judge(

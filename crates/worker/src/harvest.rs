@@ -34,6 +34,9 @@ use crate::site_rules::compile;
 use crate::volumes::{Journal, Volumes, on_disk, within};
 use crate::{Channel, WorkerError};
 
+/// Items that are sent at once. Few, because the parent files them while the next are made.
+const ITEMS: usize = 64;
+
 /// Carries out a harvest.
 pub fn harvest(
     handed: &Handed,
@@ -166,7 +169,7 @@ impl Work<'_> {
         changes: &[Change],
         classified: &[Classified],
     ) -> Result<(), WorkerError> {
-        for batch in classified.chunks(BATCH) {
+        for batch in classified.chunks(ITEMS) {
             let items = batch.iter().filter_map(|one| {
                 let change = changes.get(one.change)?;
                 (one.destination != Destination::Ignore).then(|| self.item(change, one))
@@ -174,9 +177,11 @@ impl Work<'_> {
             let items: Vec<Item> = items.collect::<Result<_, _>>()?;
             if !items.is_empty() {
                 channel.send(&Reply::Done(items))?;
+                channel.flush()?;
             }
         }
-        channel.send(&Reply::Done(Vec::<Item>::new()))
+        channel.send(&Reply::Done(Vec::<Item>::new()))?;
+        channel.flush()
     }
 
     fn item(&self, change: &Change, one: &Classified) -> Result<Item, WorkerError> {

@@ -175,7 +175,7 @@ impl SessionDevice {
         compact::remove_leftover(dir.as_ref()).map_err(wrap)?;
         let index = dir.open_rw(INDEX).map_err(wrap)?;
         let data = dir.open_rw(DATA).map_err(wrap)?;
-        recover::settle(&[&data, &index]).map_err(wrap)?;
+        recover::settle(dir.as_ref(), &[&data, &index]).map_err(wrap)?;
         let header = recover::read_header(index.as_ref())?;
         check_base(&header, base.len(), base_digest)?;
         let found = recover::recover(index, data.as_ref(), &header)?;

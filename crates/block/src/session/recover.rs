@@ -15,7 +15,8 @@
 //! process left its last writes in the cache, and they are the guest's; but if a sync failed, the
 //! cache also holds what the medium does not have, calls it clean, and would let the next sync
 //! succeed (the failure that PostgreSQL's developers found in 2018). So what counts is what the
-//! medium says.
+//! medium says. The directory is synced as well: a process that was killed behind a rename leaves a
+//! new index whose name may still be lost, and with it every record that goes into it from now on.
 //!
 //! Damage is told from a torn end: behind a torn end there is no record of this epoch that calls
 //! the missing ones durable.
@@ -24,7 +25,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use goldleaf_host::{File, planted};
+use goldleaf_host::{Dir, File, planted};
 
 use super::format::{Change, Entry, HEADER_LEN, Header, Sequence, Slot, decode_header};
 use super::records::{Chain, Record};
@@ -54,9 +55,12 @@ pub(super) struct Found {
 }
 
 /// Makes what can be read of files the same as what is durable of them.
-pub(super) fn settle(files: &[&Arc<dyn File>]) -> io::Result<()> {
+pub(super) fn settle(dir: &dyn Dir, files: &[&Arc<dyn File>]) -> io::Result<()> {
     if planted("what was recovered is called durable without a sync") {
         return Ok(());
+    }
+    if !planted("the index that is found may lose its name") {
+        dir.sync()?;
     }
     for file in files {
         file.sync_data()?;

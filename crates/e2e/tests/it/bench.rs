@@ -20,7 +20,7 @@ use goldleaf_player::desktop::{
     self, Composed, Filer, Filing, Harvest, Harvested, Hex, SessionView, Stack, StackVersions,
     StoreName, records_by_layer, volumes,
 };
-use goldleaf_worker::protocol::HarvestMode;
+use goldleaf_worker::protocol::{HarvestMode, Item};
 
 const BLOCK: usize = 4096;
 
@@ -133,7 +133,7 @@ impl Bench {
         composed: &Composed,
         after: &Path,
         mode: HarvestMode,
-    ) -> (SessionView, Harvested) {
+    ) -> (SessionView, Vec<Item>, Harvested) {
         self.sessions += 1;
         let session = self.dir.create_dir(&format!("s{}", self.sessions)).unwrap();
         let base = Arc::new(composed.device().unwrap());
@@ -143,8 +143,13 @@ impl Bench {
         device.flush().unwrap();
         let view = SessionView::new(composed, &device).unwrap();
         let harvest = Harvest { stack, composed, view: &view, mode };
-        let harvested = harvest.run(&self.site.home, &Silent).unwrap();
-        (view, harvested)
+        let mut items = Vec::new();
+        let mut take = |item| {
+            items.push(item);
+            Ok(())
+        };
+        let harvested = harvest.run(&self.site.home, &mut take, &Silent).unwrap();
+        (view, items, harvested)
     }
 
     fn filing(
@@ -154,8 +159,8 @@ impl Bench {
         after: &Path,
         mode: HarvestMode,
     ) -> Filing {
-        let (view, harvested) = self.harvest(stack, composed, after, mode);
-        self.put(stack, composed, mode, &view, &harvested).unwrap()
+        let (view, items, harvested) = self.harvest(stack, composed, after, mode);
+        self.put(stack, composed, mode, &view, (&items, &harvested)).unwrap()
     }
 
     /// Puts what a session left into its store.
@@ -165,16 +170,14 @@ impl Bench {
         composed: &Composed,
         mode: HarvestMode,
         view: &SessionView,
-        harvested: &Harvested,
+        (items, harvested): (&[Item], &Harvested),
     ) -> Result<Filing, PlayerError> {
         let (store, name, dormant) = match mode {
             HarvestMode::Desktop => (&stack.own, StoreName::Private, &composed.facts.dormant[..]),
             HarvestMode::Record => (&stack.public, StoreName::Public, &[][..]),
         };
         let mut filer = Filer::new(store, name, &stack.private, view)?;
-        for item in &harvested.items {
-            filer.file(item)?;
-        }
+        items.iter().cloned().try_for_each(|item| filer.file(item))?;
         let records = records_by_layer(&harvested.reply, dormant);
         filer.finish(&records, 1, "test")
     }

@@ -275,10 +275,10 @@ fn a_disk_that_fills_up_in_the_middle_of_a_filing_loses_nothing() {
     let sums = inside(&at, &format!("{many}; cd /root; md5sum f*"));
     drop(mounted);
     let mode = HarvestMode::Desktop;
-    let (view, harvested) = bench.harvest(&stack, &composed, &disk, mode);
+    let (view, items, harvested) = bench.harvest(&stack, &composed, &disk, mode);
     let (mut kib, mut failures) = (64, 0);
     let filing = loop {
-        match bench.put(&stack, &composed, mode, &view, &harvested) {
+        match bench.put(&stack, &composed, mode, &view, (&items, &harvested)) {
             Ok(filing) => break filing,
             Err(error) => {
                 let text = error_chain(&error);

@@ -126,6 +126,7 @@ fn installed_packages_outlive_a_reset_and_a_new_image() {
     })
     .unwrap();
     roll_back_alone(&site, &desk);
+    take_one_away(&site, &desk);
     rejuvenate_applications(&site, &desk, &repository);
 }
 
@@ -151,6 +152,28 @@ fn roll_back_alone(site: &Site, desk: &goldleaf_e2e::Desktop) {
     desktop::rollback(&site.home, "pat", "user-apps", apps, false).unwrap();
     let tree = desk.tree().unwrap();
     assert_eq!(tree.text("/usr/lib/libdemo.so.1").unwrap().unwrap(), "2.0\n");
+}
+
+/// A package goes alone: what others need stays, and so does what they are.
+fn take_one_away(site: &Site, desk: &goldleaf_e2e::Desktop) {
+    let remove = |package, dry_run| desktop::remove_package(&site.home, "pat", package, dry_run);
+    let refused = remove("libjemalloc2", false).unwrap_err().to_string();
+    assert!(refused.contains("needed by redis-tools"), "{refused}");
+    let shown = remove("demo", true).unwrap();
+    assert!(desk.tree().unwrap().has("/etc/demo.conf").unwrap());
+    assert_eq!(remove("demo", false).unwrap(), shown);
+    assert!(shown.iter().any(|path| path == "/etc/demo.conf"), "{shown:?}");
+    let apps = desktop::apps(&site.home, "pat").unwrap();
+    assert!(!apps.iter().any(|app| app.package.starts_with("demo")), "{apps:?}");
+    desk.session(|console| {
+        assert_eq!(
+            console.run("! dpkg-query -W demo 2>&1; ls /etc/demo.conf 2>&1 | wc -l")?,
+            "dpkg-query: no packages found matching demo\n1"
+        );
+        active(console, "redis-server")?;
+        sound(console)
+    })
+    .unwrap();
 }
 
 fn rejuvenate_applications(site: &Site, desk: &goldleaf_e2e::Desktop, repository: &Repository) {

@@ -139,12 +139,12 @@ fn a_guest_that_hibernated_is_not_filed_and_lost_swap_is_said() {
     };
     // The kernel's `kernel/power/swap.c`: the signature of a hibernated system, at the page's end.
     write(swap + 4086, b"S1SUSPEND\0");
-    let (_, harvested) = bench.harvest(&stack, &composed, &session, HarvestMode::Desktop);
+    let (_, _, harvested) = bench.harvest(&stack, &composed, &session, HarvestMode::Desktop);
     assert!(harvested.reply.hibernated);
 
     write(swap + 4086, b"SWAPSPACE2");
     write(swap + 8192, &[1; 4096]);
-    let (_, harvested) = bench.harvest(&stack, &composed, &session, HarvestMode::Desktop);
+    let (_, _, harvested) = bench.harvest(&stack, &composed, &session, HarvestMode::Desktop);
     assert!(!harvested.reply.hibernated);
     let said = &harvested.reply.notes;
     assert!(said.iter().any(|note| note.text.contains("swap space")), "{said:?}");

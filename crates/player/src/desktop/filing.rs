@@ -10,9 +10,10 @@ use goldleaf_block::{BlockCount, BlockNo, BlockRange, ByteLen, Target};
 use goldleaf_host::planted;
 use goldleaf_layer::merge::Record;
 use goldleaf_layer::{
-    Content, ContentExtent, Digest, Entry, EntryNode, Kind, Layer, LayerEditor, VersionMeta,
+    Content, ContentExtent, Digest, EntryNode, Kind, Layer, LayerEditor, VersionMeta,
 };
 use goldleaf_store::{Filed, PackWriter, Store};
+use goldleaf_tree::GuestPath;
 use goldleaf_worker::protocol::{DiskRun, Fate, Item};
 
 use super::harvest::SessionView;
@@ -66,15 +67,18 @@ impl<'a> Filer<'a> {
     }
 
     /// Files one change.
-    pub fn file(&mut self, item: &Item) -> Result<(), PlayerError> {
-        match &item.fate {
-            Fate::Keep { layer, entry, runs } => {
-                let entry = self.with_content(entry, runs)?;
-                self.forget(item, Some(*layer))?;
-                self.editor(*layer)?.put(&item.path, entry)?;
-                *self.kept.entry(*layer).or_default() += 1;
+    pub fn file(&mut self, item: Item) -> Result<(), PlayerError> {
+        let path = &item.path;
+        match item.fate {
+            Fate::Keep { layer, mut entry, runs } => {
+                if let EntryNode::Node { content, .. } = &mut entry.node {
+                    content.extents = self.content(content, &runs)?;
+                }
+                self.forget(path, Some(layer))?;
+                self.editor(layer)?.put(path, entry)?;
+                *self.kept.entry(layer).or_default() += 1;
             }
-            Fate::Forget => self.forget(item, None)?,
+            Fate::Forget => self.forget(path, None)?,
             Fate::Drop | Fate::Shred => self.dropped += 1,
             Fate::Merged => {}
         }
@@ -82,14 +86,14 @@ impl<'a> Filer<'a> {
     }
 
     /// Removes a path from all layers but one: at most one private layer has it.
-    fn forget(&mut self, item: &Item, but: Option<Kind>) -> Result<(), PlayerError> {
+    fn forget(&mut self, path: &GuestPath, but: Option<Kind>) -> Result<(), PlayerError> {
         if planted("a path stays in the layer that had it") {
             return Ok(());
         }
         let kinds: Vec<Kind> =
             self.layers.keys().copied().filter(|kind| Some(*kind) != but).collect();
         for kind in kinds {
-            self.editor(kind)?.remove(&item.path)?;
+            self.editor(kind)?.remove(path)?;
         }
         Ok(())
     }
@@ -106,14 +110,6 @@ impl<'a> Filer<'a> {
                 place.insert(editor)
             }
         })
-    }
-
-    fn with_content(&mut self, entry: &Entry, runs: &[DiskRun]) -> Result<Entry, PlayerError> {
-        let mut entry = entry.clone();
-        if let EntryNode::Node { content, .. } = &mut entry.node {
-            content.extents = self.content(content, runs)?;
-        }
-        Ok(entry)
     }
 
     /// The content behind runs of the disk: what a pack of this store has is named, the rest

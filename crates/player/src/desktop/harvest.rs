@@ -54,10 +54,11 @@ impl SessionView {
     }
 }
 
-/// What came of a harvest.
+/// Takes the changed paths and their fates as they come, sorted by path.
+pub type TakeItem<'a> = dyn FnMut(Item) -> Result<(), PlayerError> + 'a;
+
+/// What came of a harvest, beside its items.
 pub struct Harvested {
-    /// Every changed path and its fate, sorted.
-    pub items: Vec<Item>,
     /// Records and counts.
     pub reply: HarvestReply,
     /// What the worker used.
@@ -77,17 +78,28 @@ pub struct Harvest<'a> {
 }
 
 impl Harvest<'_> {
-    /// Has the session read back, and checks what is said of it.
-    pub fn run(self, home: &Home, progress: &dyn Progress) -> Result<Harvested, PlayerError> {
-        let harvested = home.labour.harvest(home, &self, progress)?;
-        self.check(&harvested.items)?;
-        Ok(harvested)
+    /// Has the session read back; each item that comes is checked and passed on, while the next
+    /// ones are still made.
+    pub fn run(
+        self,
+        home: &Home,
+        take: &mut TakeItem<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Harvested, PlayerError> {
+        let mut last = None;
+        let mut checked = |item: Item| {
+            self.check(last.as_ref(), &item)?;
+            last = Some(item.path.clone());
+            take(item)
+        };
+        home.labour.harvest(home, &self, &mut checked, progress)
     }
 
-    /// Runs a worker and collects what it says.
+    /// Runs a worker and passes on what it says.
     pub(crate) fn in_worker(
         &self,
         home: &Home,
+        take: &mut TakeItem<'_>,
         progress: &dyn Progress,
     ) -> Result<Harvested, PlayerError> {
         progress.at("reading the session's changes", 0, 0);
@@ -108,10 +120,10 @@ impl Harvest<'_> {
         let scale = Scale { files: self.composed.facts.entries + dirty, output_bytes: 0 };
         let mut worker =
             home.launcher.start(handing.files(), scale, &Task::Harvest(Box::new(task)))?;
-        match self.converse(&mut worker, progress) {
-            Ok(items) => {
+        match self.converse(&mut worker, take, progress) {
+            Ok(()) => {
                 let (reply, usage) = worker.finish()?;
-                Ok(Harvested { items, reply, usage })
+                Ok(Harvested { reply, usage })
             }
             Err(PlayerError::Worker(error)) => Err(worker.explain(error).into()),
             Err(error) => Err(error),
@@ -121,8 +133,9 @@ impl Harvest<'_> {
     fn converse(
         &self,
         worker: &mut Session,
+        take: &mut TakeItem<'_>,
         progress: &dyn Progress,
-    ) -> Result<Vec<Item>, PlayerError> {
+    ) -> Result<(), PlayerError> {
         let mut lookup = Lookup::new(self.stack)?;
         let mut asked = 0;
         loop {
@@ -136,46 +149,43 @@ impl Harvest<'_> {
                 paths.iter().map(|path| lookup.facts(path)).collect::<Result<_, _>>()?;
             worker.send(&facts)?;
         }
-        let mut items = Vec::new();
+        let mut taken = 0;
         loop {
             let batch: Vec<Item> = worker.receive_batch()?;
             if batch.is_empty() {
-                return Ok(items);
+                return Ok(());
             }
-            items.extend(batch);
-            progress.at("classifying changes", items.len() as u64, asked);
+            taken += batch.len() as u64;
+            batch.into_iter().try_for_each(&mut *take)?;
+            progress.at("classifying changes", taken, asked);
         }
     }
 
     /// Nothing that the worker says may lead outside: runs lie on the disk and within their file,
     /// content runs do not overlap, and paths are in order.
-    fn check(&self, items: &[Item]) -> Result<(), PlayerError> {
+    fn check(&self, last: Option<&GuestPath>, item: &Item) -> Result<(), PlayerError> {
         let bad = |what: String| PlayerError::corrupt("the worker's answer", what);
-        let mut last: Option<&GuestPath> = None;
-        for item in items {
-            if last.is_some_and(|last| *last >= item.path) {
-                return Err(bad(format!("{} out of order", item.path)));
+        if last.is_some_and(|last| *last >= item.path) {
+            return Err(bad(format!("{} out of order", item.path)));
+        }
+        let Fate::Keep { entry, runs, layer } = &item.fate else { return Ok(()) };
+        if *layer == Kind::Apps && self.mode == HarvestMode::Desktop {
+            return Err(bad(format!("{} in an apps layer", item.path)));
+        }
+        let EntryNode::Node { content, .. } = &entry.node else { return Ok(()) };
+        let mut next = 0;
+        for run in runs {
+            let file_end = run.file_block.checked_add(run.blocks);
+            let disk_end = run.disk_block.0.checked_add(run.blocks);
+            let limit = goldleaf_block::ByteLen(content.size).blocks().0;
+            let fits = run.blocks > 0
+                && run.file_block >= next
+                && file_end.is_some_and(|end| end <= limit)
+                && disk_end.is_some_and(|end| end <= self.view.map.blocks().0);
+            if !fits {
+                return Err(bad(format!("{}: a run of content out of bounds", item.path)));
             }
-            last = Some(&item.path);
-            let Fate::Keep { entry, runs, layer } = &item.fate else { continue };
-            if *layer == Kind::Apps && self.mode == HarvestMode::Desktop {
-                return Err(bad(format!("{} in an apps layer", item.path)));
-            }
-            let EntryNode::Node { content, .. } = &entry.node else { continue };
-            let mut next = 0;
-            for run in runs {
-                let file_end = run.file_block.checked_add(run.blocks);
-                let disk_end = run.disk_block.0.checked_add(run.blocks);
-                let limit = goldleaf_block::ByteLen(content.size).blocks().0;
-                let fits = run.blocks > 0
-                    && run.file_block >= next
-                    && file_end.is_some_and(|end| end <= limit)
-                    && disk_end.is_some_and(|end| end <= self.view.map.blocks().0);
-                if !fits {
-                    return Err(bad(format!("{}: a run of content out of bounds", item.path)));
-                }
-                next = run.file_block + run.blocks;
-            }
+            next = run.file_block + run.blocks;
         }
         Ok(())
     }

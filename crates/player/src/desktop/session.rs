@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compose::{Composed, compose, recompose};
 use super::filing::{Filer, Filing};
-use super::harvest::{Harvest, Harvested, SessionView, records_by_layer};
+use super::harvest::{Harvest, Harvested, SessionView, TakeItem, records_by_layer};
 use super::identity::describe;
 use super::record::{FiledReport, HardwareIdentity, Hex, SessionRecord, SessionState};
 use super::stack::{Stack, StackVersions, StoreName};
@@ -330,10 +330,15 @@ impl Live {
         progress: &dyn Progress,
     ) -> Result<ChangesReport, PlayerError> {
         let view = SessionView::new(&self.composed, &self.device)?;
-        let harvested = self.harvest(home, &view, progress)?;
+        let mut changes = Vec::new();
+        let mut take = |item: Item| {
+            changes.push(ChangeLine::of(&item));
+            Ok(())
+        };
+        let harvested = self.harvest(home, &view, &mut take, progress)?;
         Ok(ChangesReport {
             running,
-            changes: harvested.items.iter().map(ChangeLine::of).collect(),
+            changes,
             notes: notes(&self.composed, &harvested),
             summary: harvested.reply.summary,
         })
@@ -344,11 +349,12 @@ impl Live {
         &self,
         home: &Home,
         view: &SessionView,
+        take: &mut TakeItem<'_>,
         progress: &dyn Progress,
     ) -> Result<Harvested, PlayerError> {
         let (stack, composed) = (&self.stack, &self.composed);
         let mode = HarvestMode::Desktop;
-        Harvest { stack, composed, view, mode }.run(home, progress)
+        Harvest { stack, composed, view, mode }.run(home, take, progress)
     }
 }
 
@@ -493,20 +499,13 @@ fn file(
     listener: &dyn Listener,
 ) -> Result<Option<FiledReport>, PlayerError> {
     let view = SessionView::new(&live.composed, &live.device)?;
-    let harvested = live.harvest(home, &view, listener)?;
+    let stack = &live.stack;
+    let mut filer = Filer::new(&stack.own, StoreName::Private, &stack.private, &view)?;
+    let harvested = live.harvest(home, &view, &mut |item| filer.file(item), listener)?;
     if harvested.reply.hibernated {
         mark(desktop, "session.sleep", SessionState::Open)?;
         listener.event(&Event::Note(HIBERNATED.into()));
         return Ok(None);
-    }
-    let stack = &live.stack;
-    let mut filer = Filer::new(&stack.own, StoreName::Private, &stack.private, &view)?;
-    let total = harvested.items.len() as u64;
-    for (item, done) in harvested.items.iter().zip(1..) {
-        filer.file(item)?;
-        if done % 256 == 0 {
-            listener.at("filing", done, total);
-        }
     }
     let created = home.now_unix_secs();
     let records = records_by_layer(&harvested.reply, &live.composed.facts.dormant);

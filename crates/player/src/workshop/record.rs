@@ -55,12 +55,9 @@ pub fn record_layer(
     let view = SessionView::new(&composed, &device)?;
     let mode = HarvestMode::Record;
     let harvest = Harvest { stack: &stack, composed: &composed, view: &view, mode };
-    let harvested = harvest.run(home, listener)?;
     let none = BTreeMap::new();
     let mut filer = Filer::new(&stack.public, StoreName::Public, &none, &view)?;
-    for item in &harvested.items {
-        filer.file(item)?;
-    }
+    let harvested = harvest.run(home, &mut |item| filer.file(item), listener)?;
     let created = home.now_unix_secs();
     let cause = format!("recorded on {image} version {number}");
     let records = records_by_layer(&harvested.reply, &[]);

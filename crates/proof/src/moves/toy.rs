@@ -25,7 +25,7 @@ use goldleaf_host::sim::SimDir;
 use goldleaf_host::{Clock, Entropy, File, Progress, Silent};
 use goldleaf_image::{VersionRecord, canonical_digest};
 use goldleaf_layer::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Layer, Owner};
-use goldleaf_player::desktop::{self, Harvest, Harvested, Packs, Stack, StoreName};
+use goldleaf_player::desktop::{self, Harvest, Harvested, Packs, Stack, StoreName, TakeItem};
 use goldleaf_player::labour::{Composing, Composition, Labour};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::{Home, PlayerError};
@@ -141,6 +141,7 @@ impl Labour for Toy {
         &self,
         _home: &Home,
         order: &Harvest<'_>,
+        take: &mut TakeItem<'_>,
         _progress: &dyn Progress,
     ) -> std::result::Result<Harvested, PlayerError> {
         let (before, image) = (order.composed.device()?, order.stack.image.device()?);
@@ -170,8 +171,8 @@ impl Labour for Toy {
             replayed: 0,
             hibernated: false,
         };
-        let items = items.into_values().collect();
-        Ok(Harvested { items, reply, usage: WorkerUsage::default() })
+        items.into_values().try_for_each(take)?;
+        Ok(Harvested { reply, usage: WorkerUsage::default() })
     }
 
     /// In the canonical form, files that are not there are zeroes.

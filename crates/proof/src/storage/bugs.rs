@@ -40,6 +40,7 @@ pub const BUGS: &[&str] = &[
     "space that a snapshot refers to is given back",
     "the cache is believed after a failed sync",
     "the data counts as synced although it was written to again",
+    "the index that is found may lose its name",
     "the log goes on after a failed sync",
     "what a compaction left behind stays",
     "what is dead is never used again",
