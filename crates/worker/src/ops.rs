@@ -130,6 +130,10 @@ impl<'a> Emitter<'a> {
         if self.later.contains_key(op.path()) && given(op.path()) {
             return Ok(());
         }
+        // What was put beside an edited file may be edited itself.
+        if op.path() == entry {
+            self.later.remove(entry);
+        }
         // Entries come in order; what a step names beside its entry's path or the directories above
         // that is further on, never back.
         if op.path() > entry {
