@@ -16,11 +16,17 @@ use crate::superblock::Superblock;
 use crate::xattr;
 
 const BLOCK: usize = BLOCK_SIZE as usize;
-/// Blocks of metadata in either half of the cache: 8 MiB.
+/// Blocks of metadata that are kept: 8 MiB.
 const CACHE_BLOCKS: usize = 2048;
+/// 2^64 by the golden ratio: neighbours come far apart and fill all places (Knuth, The Art of
+/// Computer Programming, volume 3, section 6.4).
+const MIXING: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Bytes of directories whose names are indexed at one time.
 const INDEXED_BYTES: u64 = 2 << 20;
+
+/// A block and what is in it.
+type Block = (BlockNo, Arc<[u8]>);
 
 /// An ext4 volume that can be read. Everything on it is taken for hostile.
 pub struct Volume {
@@ -30,7 +36,8 @@ pub struct Volume {
     fixed: Vec<BlockRange>,
     cache: Mutex<Cache>,
     names: Mutex<Indexed>,
-    last_names: Mutex<Option<(BlockNo, Arc<[u8]>)>>,
+    last_names: Mutex<Option<Block>>,
+    last_bitmap: Mutex<Option<Block>>,
     last_map: Mutex<Option<(InodeNo, Arc<FileMap>)>>,
     replayed: Option<Arc<ReplayedDevice>>,
 }
@@ -72,15 +79,25 @@ impl Volume {
     ) -> Result<Volume> {
         let groups = read_groups(&device, &sb)?;
         let fixed = fixed_metadata(&sb, &groups);
-        let cache = Mutex::new(Cache::default());
-        let (names, last_names, last_map) = (Mutex::default(), Mutex::new(None), Mutex::new(None));
-        Ok(Volume { device, sb, groups, fixed, cache, names, last_names, last_map, replayed })
+        Ok(Volume {
+            device,
+            sb,
+            groups,
+            fixed,
+            cache: Mutex::default(),
+            names: Mutex::default(),
+            last_names: Mutex::default(),
+            last_bitmap: Mutex::default(),
+            last_map: Mutex::default(),
+            replayed,
+        })
     }
 
     fn forget(&self) {
         *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Cache::default();
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Indexed::default();
         *self.last_names.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.last_bitmap.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The superblock.
@@ -128,15 +145,7 @@ impl Volume {
     /// One block of a directory; the last one read is kept: who asks for one name mostly asks for
     /// others beside it.
     pub(crate) fn names_block(&self, at: BlockNo) -> Result<Arc<[u8]>> {
-        let lock = || self.last_names.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((last, block)) = &*lock()
-            && *last == at
-        {
-            return Ok(block.clone());
-        }
-        let block = self.fresh_block(at)?;
-        *lock() = Some((at, block.clone()));
-        Ok(block)
+        keep_last(&self.last_names, at, || self.fresh_block(at))
     }
 
     /// One block past the caches.
@@ -192,11 +201,10 @@ impl Volume {
         if descriptor.inode_uninit() {
             return Ok(None);
         }
-        let bitmap = self.block(descriptor.inode_bitmap)?;
         let used = self.sb.inodes_per_group as usize / 8;
         let stored = descriptor.inode_bitmap_csum;
-        self.check_bitmap("inode", group, &bitmap[..used], stored)?;
-        Ok(Some(bitmap))
+        let check = |bits: &[u8]| self.check_bitmap("inode", group, &bits[..used], stored);
+        self.bitmap(descriptor.inode_bitmap, check).map(Some)
     }
 
     /// A group's bitmap of blocks, verified; `None` when only fixed metadata is in use.
@@ -205,11 +213,20 @@ impl Volume {
         if descriptor.block_uninit() {
             return Ok(None);
         }
-        let bitmap = self.block(descriptor.block_bitmap)?;
         let used = self.sb.blocks_per_group as usize / 8;
         let stored = descriptor.block_bitmap_csum;
-        self.check_bitmap("block", group, &bitmap[..used], stored)?;
-        Ok(Some(bitmap))
+        let check = |bits: &[u8]| self.check_bitmap("block", group, &bits[..used], stored);
+        self.bitmap(descriptor.block_bitmap, check).map(Some)
+    }
+
+    /// A bitmap; the last one read and verified is kept: who asks for one bit mostly asks for
+    /// others beside it.
+    fn bitmap(&self, at: BlockNo, check: impl FnOnce(&[u8]) -> Result<()>) -> Result<Arc<[u8]>> {
+        keep_last(&self.last_bitmap, at, || {
+            let bits = self.block(at)?;
+            check(&bits)?;
+            Ok(bits)
+        })
     }
 
     fn check_bitmap(&self, what: &str, group: u32, bits: &[u8], stored: u32) -> Result<()> {
@@ -320,6 +337,23 @@ impl Volume {
     }
 }
 
+/// The last block asked for, or another one, which is the last one then.
+fn keep_last(
+    last: &Mutex<Option<Block>>,
+    at: BlockNo,
+    read: impl FnOnce() -> Result<Arc<[u8]>>,
+) -> Result<Arc<[u8]>> {
+    let lock = || last.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((known, block)) = &*lock()
+        && *known == at
+    {
+        return Ok(block.clone());
+    }
+    let block = read()?;
+    *lock() = Some((at, block.clone()));
+    Ok(block)
+}
+
 fn run_end(run: &crate::extent::Run) -> u64 {
     (run.file_block + run.range.count.0) * BLOCK_SIZE
 }
@@ -411,28 +445,25 @@ impl Indexed {
     }
 }
 
-/// Blocks of metadata in two generations: what the older one holds and nobody asks for is let go
-/// when the younger one is full.
+/// Blocks of metadata, each in the one place that its number gives it.
 #[derive(Default)]
-struct Cache {
-    young: HashMap<BlockNo, Arc<[u8]>>,
-    old: HashMap<BlockNo, Arc<[u8]>>,
-}
+struct Cache(Vec<Option<Block>>);
 
 impl Cache {
-    fn get(&mut self, at: BlockNo) -> Option<Arc<[u8]>> {
-        if let Some(found) = self.young.get(&at) {
-            return Some(found.clone());
-        }
-        let found = self.old.remove(&at)?;
-        self.put(at, found.clone());
-        Some(found)
+    fn get(&self, at: BlockNo) -> Option<Arc<[u8]>> {
+        let (known, block) = self.0.get(Self::place(at))?.as_ref()?;
+        (*known == at).then(|| block.clone())
     }
 
     fn put(&mut self, at: BlockNo, block: Arc<[u8]>) {
-        if self.young.len() >= CACHE_BLOCKS {
-            self.old = std::mem::take(&mut self.young);
+        if self.0.is_empty() {
+            self.0.resize(CACHE_BLOCKS, None);
         }
-        self.young.insert(at, block);
+        self.0[Self::place(at)] = Some((at, block));
+    }
+
+    /// Tables and bitmaps lie at like distances, so the last bits of their numbers would meet.
+    fn place(at: BlockNo) -> usize {
+        (at.0.wrapping_mul(MIXING) >> (u64::BITS - CACHE_BLOCKS.ilog2())) as usize
     }
 }

@@ -7,6 +7,8 @@
 //!                                                                    └──▶ items
 //! ```
 
+use std::mem::ManuallyDrop;
+
 use goldleaf_block::BLOCK_SIZE;
 use goldleaf_host::planted;
 use goldleaf_layer::classify::{
@@ -43,22 +45,24 @@ pub fn harvest(
     task: HarvestTask,
     channel: &mut Channel,
 ) -> Result<HarvestReply, WorkerError> {
-    let open = |spec, journal| -> Result<Volumes, WorkerError> {
-        Volumes::open(&handed.disk(spec)?, &task.volumes, journal)
+    // The process ends behind its answer: nobody waits until what was read is taken apart.
+    let open = |spec, journal| -> Result<_, WorkerError> {
+        Ok(ManuallyDrop::new(Volumes::open(&handed.disk(spec)?, &task.volumes, journal)?))
     };
     let before = open(&task.before, Journal::Clean)?;
     let after = open(&task.after, Journal::Replay)?;
     let outside = outside::look(&handed.disk(&task.after)?, &task.volumes, &task.dirty)?;
     let image = open(&task.image, Journal::Clean)?;
-    let found = diff(&before, &after, &task)?;
+    let found = ManuallyDrop::new(diff(&before, &after, &task)?);
     let known = ask(channel, &found.changes)?;
     let shared = shared_files(&after.tree).map_err(refused)?;
     let below: FileSet = task.below.iter().cloned().collect();
     let packages = Packages::read(&below, &shared, &after.tree).map_err(refused)?;
     let rules = compile(task.site_rules.as_ref(), &shared)?;
     let trees: [&dyn FileTree; 3] = [&before.tree, &after.tree, &image.tree];
-    let facts = GuestFacts::new(trees, &packages, known);
-    let classified = classify(&found.changes, &rules, &facts, Options::default());
+    let facts = ManuallyDrop::new(GuestFacts::new(trees, &packages, known));
+    let classified =
+        ManuallyDrop::new(classify(&found.changes, &rules, &*facts, Options::default()));
     let summary = summarize(&found.changes, &classified);
     let work = Work {
         facts: &facts,
