@@ -49,14 +49,12 @@ pub trait Labour: Send + Sync {
         progress: &dyn Progress,
     ) -> Result<Composition, PlayerError>;
 
-    /// Reads a session back: what changed, and where each change belongs.
-    fn harvest(
+    /// Begins to read a session back: what changed, and where each change belongs.
+    fn harvest<'a>(
         &self,
         home: &Home,
-        order: &Harvest<'_>,
-        take: &mut TakeItem<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Harvested, PlayerError>;
+        order: &'a Harvest<'a>,
+    ) -> Result<Box<dyn Reading + 'a>, PlayerError>;
 
     /// Validates a disk that is to become a version of an image, and finds its canonical form.
     fn judge(
@@ -65,6 +63,16 @@ pub trait Labour: Send + Sync {
         map: &ExtentMap,
         files: &[Arc<dyn File>],
     ) -> Result<(DiskReport, SealReport), PlayerError>;
+}
+
+/// A session that is being read back while other things are done.
+pub trait Reading {
+    /// Takes what is found as it comes, to the end.
+    fn collect(
+        self: Box<Self>,
+        take: &mut TakeItem<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Harvested, PlayerError>;
 }
 
 /// Workers: processes in a jail, one an order.
@@ -80,14 +88,12 @@ impl Labour for Workers {
         compose_in_worker(home, order, progress)
     }
 
-    fn harvest(
+    fn harvest<'a>(
         &self,
         home: &Home,
-        order: &Harvest<'_>,
-        take: &mut TakeItem<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Harvested, PlayerError> {
-        order.in_worker(home, take, progress)
+        order: &'a Harvest<'a>,
+    ) -> Result<Box<dyn Reading + 'a>, PlayerError> {
+        Ok(Box::new(order.in_worker(home)?))
     }
 
     fn judge(
