@@ -16,7 +16,7 @@ use goldleaf_worker::{Scale, Session, WorkerUsage};
 
 use super::compose::Composed;
 use super::stack::{Handing, Source, Stack};
-use crate::labour::Reading;
+use crate::jobs::Reading;
 use crate::{Home, PlayerError};
 
 /// A session's disk, frozen: the composed disk with all that the session wrote.
@@ -81,7 +81,7 @@ pub struct Harvest<'a> {
 impl Harvest<'_> {
     /// Has the session read back.
     pub fn begin(&self, home: &Home) -> Result<Underway<'_>, PlayerError> {
-        Ok(Underway { harvest: self, reading: home.labour.harvest(home, self)? })
+        Ok(Underway { harvest: self, reading: home.jobs.harvest(home, self)? })
     }
 
     /// Starts a worker on it.

@@ -26,7 +26,7 @@ use goldleaf_host::{Clock, Entropy, File, Progress, Silent};
 use goldleaf_image::{VersionRecord, canonical_digest};
 use goldleaf_layer::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Layer, Owner};
 use goldleaf_player::desktop::{self, Harvest, Harvested, Packs, Stack, StoreName, TakeItem};
-use goldleaf_player::labour::{Composing, Composition, Labour, Reading};
+use goldleaf_player::jobs::{ComposeJob, Composition, Jobs, Reading};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::{Home, PlayerError};
 use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
@@ -92,11 +92,11 @@ fn read(device: &dyn ReadBlocks, file: usize) -> std::result::Result<Option<Vec<
 /// In the place of workers.
 struct Toy;
 
-impl Labour for Toy {
+impl Jobs for Toy {
     fn compose(
         &self,
         _home: &Home,
-        order: Composing<'_>,
+        order: ComposeJob<'_>,
         _progress: &dyn Progress,
     ) -> std::result::Result<Composition, PlayerError> {
         let images = order.stack.image.files.len() as u32;
@@ -299,9 +299,9 @@ impl World {
 
     /// A home in a directory.
     pub fn home(self: &Arc<Self>, dir: &SimDir) -> std::result::Result<Home, PlayerError> {
-        let (clock, entropy, labour) = (self.clone(), self.clone(), Arc::new(Toy));
+        let (clock, entropy, jobs) = (self.clone(), self.clone(), Arc::new(Toy));
         let nobody = Launcher::new(PathBuf::new(), Vec::new());
-        Ok(Home { clock, entropy, labour, ..Home::on(Arc::new(dir.clone()), nobody)? })
+        Ok(Home { clock, entropy, jobs, ..Home::on(Arc::new(dir.clone()), nobody)? })
     }
 
     /// A home with an image, a LivePC of it, and a desktop.

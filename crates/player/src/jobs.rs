@@ -17,7 +17,7 @@ use crate::desktop::{Harvest, Harvested, Packs, Stack, TakeItem, compose_in_work
 use crate::{Home, PlayerError};
 
 /// A disk to be composed.
-pub struct Composing<'a> {
+pub struct ComposeJob<'a> {
     /// Image and layers.
     pub stack: &'a Stack,
     /// Receives metadata. Among the disk's sources it comes behind the image's files, and the packs
@@ -40,12 +40,12 @@ pub struct Composition {
 }
 
 /// Whoever works on guests' bytes.
-pub trait Labour: Send + Sync {
+pub trait Jobs: Send + Sync {
     /// Composes image and layers. The same order has the same answer, and the same metadata.
     fn compose(
         &self,
         home: &Home,
-        order: Composing<'_>,
+        order: ComposeJob<'_>,
         progress: &dyn Progress,
     ) -> Result<Composition, PlayerError>;
 
@@ -78,11 +78,11 @@ pub trait Reading {
 /// Workers: processes in a jail, one an order.
 pub struct Workers;
 
-impl Labour for Workers {
+impl Jobs for Workers {
     fn compose(
         &self,
         home: &Home,
-        order: Composing<'_>,
+        order: ComposeJob<'_>,
         progress: &dyn Progress,
     ) -> Result<Composition, PlayerError> {
         compose_in_worker(home, order, progress)
