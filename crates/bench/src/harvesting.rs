@@ -150,7 +150,7 @@ pub fn worker_peak(ground: &Ground, size: Size) -> Result<u64> {
     let (stack, composed) = (&ground.stack(&desktop)?, live.composed());
     let mode = HarvestMode::Desktop;
     let harvest = Harvest { stack, composed, view: &view, mode };
-    let harvested = harvest.run(&ground.home, &mut |_| Ok(()), &Silent)?;
+    let harvested = harvest.begin(&ground.home)?.collect(&mut |_| Ok(()), &Silent)?;
     before.restore(&mut desktop)?;
     Ok(harvested.usage.peak_rss_bytes)
 }

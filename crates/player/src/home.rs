@@ -28,7 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::PlayerError;
-use crate::labour::{Labour, Workers};
+use crate::jobs::{Jobs, Workers};
 use crate::machine::{Hypervisor, QemuOverNbd};
 
 /// Longest record that is read, in bytes.
@@ -46,7 +46,7 @@ pub struct Home {
     /// Starts workers.
     pub launcher: Launcher,
     /// Works on guests' bytes.
-    pub labour: Arc<dyn Labour>,
+    pub jobs: Arc<dyn Jobs>,
     /// Runs guests.
     pub hypervisor: Arc<dyn Hypervisor>,
 }
@@ -67,7 +67,7 @@ impl Home {
             clock: Arc::new(RealClock::new()),
             entropy: Arc::new(RealEntropy),
             launcher,
-            labour: Arc::new(Workers),
+            jobs: Arc::new(Workers),
             hypervisor: Arc::new(QemuOverNbd),
         })
     }

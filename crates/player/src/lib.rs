@@ -5,7 +5,7 @@
 //!   desktop   instances: sessions, filing      workshop       editing images, recording layers
 //!   machine   a virtual machine over a disk    control        the door to a running one
 //!   collect   what may go                      check          what is damaged
-//!   labour    who works on guests' bytes       repair         what is damaged, made whole
+//!   jobs    who works on guests' bytes       repair         what is damaged, made whole
 //! ```
 
 pub mod apps;
@@ -17,7 +17,7 @@ pub mod desktop;
 mod error;
 mod home;
 pub mod images;
-pub mod labour;
+pub mod jobs;
 pub mod livepc;
 pub mod machine;
 pub mod repair;

@@ -148,7 +148,8 @@ impl Bench {
             items.push(item);
             Ok(())
         };
-        let harvested = harvest.run(&self.site.home, &mut take, &Silent).unwrap();
+        let harvested =
+            harvest.begin(&self.site.home).unwrap().collect(&mut take, &Silent).unwrap();
         (view, items, harvested)
     }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stack::{Handing, Packs, Source, Stack, StoreName, open_pack, pack_id};
 use crate::home::step;
-use crate::labour::{Composing, Composition};
+use crate::jobs::{ComposeJob, Composition};
 use crate::{Home, PlayerError};
 
 /// The time that composed metadata bears: any will do, if it is always the same.
@@ -288,8 +288,7 @@ fn once(
     derived: Vec<(GuestPath, Vec<u8>)>,
     progress: &dyn Progress,
 ) -> Result<Made, PlayerError> {
-    let composition =
-        home.labour.compose(home, Composing { stack, metadata, derived }, progress)?;
+    let composition = home.jobs.compose(home, ComposeJob { stack, metadata, derived }, progress)?;
     let parts = Parts::collect(stack, metadata, &composition.packs)?;
     let map = stack.image.map.overlaid(&composition.reply.extents)?;
     map.check_sources(&parts.lens())?;
@@ -317,10 +316,10 @@ fn pack_names(stack: &Stack, packs: &Packs) -> Result<Vec<(StoreName, Digest)>, 
 /// Composes in a worker of its own.
 pub(crate) fn compose_in_worker(
     home: &Home,
-    order: Composing<'_>,
+    order: ComposeJob<'_>,
     progress: &dyn Progress,
 ) -> Result<Composition, PlayerError> {
-    let Composing { stack, metadata, derived } = order;
+    let ComposeJob { stack, metadata, derived } = order;
     let mut packs = Packs::default();
     let mut handing = Handing::default();
     let disk = handing.disk(&stack.image.map, &stack.image.files);

@@ -16,6 +16,7 @@ use goldleaf_worker::{Scale, Session, WorkerUsage};
 
 use super::compose::Composed;
 use super::stack::{Handing, Source, Stack};
+use crate::jobs::Reading;
 use crate::{Home, PlayerError};
 
 /// A session's disk, frozen: the composed disk with all that the session wrote.
@@ -78,31 +79,13 @@ pub struct Harvest<'a> {
 }
 
 impl Harvest<'_> {
-    /// Has the session read back; each item that comes is checked and passed on, while the next
-    /// ones are still made.
-    pub fn run(
-        self,
-        home: &Home,
-        take: &mut TakeItem<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Harvested, PlayerError> {
-        let mut last = None;
-        let mut checked = |item: Item| {
-            self.check(last.as_ref(), &item)?;
-            last = Some(item.path.clone());
-            take(item)
-        };
-        home.labour.harvest(home, &self, &mut checked, progress)
+    /// Has the session read back.
+    pub fn begin(&self, home: &Home) -> Result<Underway<'_>, PlayerError> {
+        Ok(Underway { harvest: self, reading: home.jobs.harvest(home, self)? })
     }
 
-    /// Runs a worker and passes on what it says.
-    pub(crate) fn in_worker(
-        &self,
-        home: &Home,
-        take: &mut TakeItem<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Harvested, PlayerError> {
-        progress.at("reading the session's changes", 0, 0);
+    /// Starts a worker on it.
+    pub(crate) fn in_worker(&self, home: &Home) -> Result<AtWork<'_>, PlayerError> {
         let mut handing = Handing::default();
         let task = HarvestTask {
             before: handing.disk(&self.composed.map, &self.composed.files),
@@ -118,47 +101,8 @@ impl Harvest<'_> {
         };
         let dirty: u64 = self.view.dirty.iter().map(|range| range.count.0).sum();
         let scale = Scale { files: self.composed.facts.entries + dirty, output_bytes: 0 };
-        let mut worker =
-            home.launcher.start(handing.files(), scale, &Task::Harvest(Box::new(task)))?;
-        match self.converse(&mut worker, take, progress) {
-            Ok(()) => {
-                let (reply, usage) = worker.finish()?;
-                Ok(Harvested { reply, usage })
-            }
-            Err(PlayerError::Worker(error)) => Err(worker.explain(error).into()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn converse(
-        &self,
-        worker: &mut Session,
-        take: &mut TakeItem<'_>,
-        progress: &dyn Progress,
-    ) -> Result<(), PlayerError> {
-        let mut lookup = Lookup::new(self.stack)?;
-        let mut asked = 0;
-        loop {
-            let paths: Vec<GuestPath> = worker.receive_batch()?;
-            if paths.is_empty() {
-                break;
-            }
-            asked += paths.len() as u64;
-            progress.at("asking the layers", asked, 0);
-            let facts: Vec<PathFacts> =
-                paths.iter().map(|path| lookup.facts(path)).collect::<Result<_, _>>()?;
-            worker.send(&facts)?;
-        }
-        let mut taken = 0;
-        loop {
-            let batch: Vec<Item> = worker.receive_batch()?;
-            if batch.is_empty() {
-                return Ok(());
-            }
-            taken += batch.len() as u64;
-            batch.into_iter().try_for_each(&mut *take)?;
-            progress.at("classifying changes", taken, asked);
-        }
+        let worker = home.launcher.start(handing.files(), scale, &Task::Harvest(Box::new(task)))?;
+        Ok(AtWork { stack: self.stack, worker })
     }
 
     /// Nothing that the worker says may lead outside: runs lie on the disk and within their file,
@@ -188,6 +132,85 @@ impl Harvest<'_> {
             next = run.file_block + run.blocks;
         }
         Ok(())
+    }
+}
+
+/// A harvest under way.
+pub struct Underway<'a> {
+    harvest: &'a Harvest<'a>,
+    reading: Box<dyn Reading + 'a>,
+}
+
+impl Underway<'_> {
+    /// Takes the items as they come; each is checked before it is passed on.
+    pub fn collect(
+        self,
+        take: &mut TakeItem<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Harvested, PlayerError> {
+        let mut last = None;
+        let mut checked = |item: Item| {
+            self.harvest.check(last.as_ref(), &item)?;
+            last = Some(item.path.clone());
+            take(item)
+        };
+        self.reading.collect(&mut checked, progress)
+    }
+}
+
+/// A worker that reads a session.
+pub(crate) struct AtWork<'a> {
+    stack: &'a Stack,
+    worker: Session,
+}
+
+impl Reading for AtWork<'_> {
+    fn collect(
+        mut self: Box<Self>,
+        take: &mut TakeItem<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Harvested, PlayerError> {
+        match self.converse(take, progress) {
+            Ok(()) => {
+                let (reply, usage) = self.worker.finish()?;
+                Ok(Harvested { reply, usage })
+            }
+            Err(PlayerError::Worker(error)) => Err(self.worker.explain(error).into()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AtWork<'_> {
+    fn converse(
+        &mut self,
+        take: &mut TakeItem<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(), PlayerError> {
+        progress.at("reading the session's changes", 0, 0);
+        let mut lookup = Lookup::new(self.stack)?;
+        let mut asked = 0;
+        loop {
+            let paths: Vec<GuestPath> = self.worker.receive_batch()?;
+            if paths.is_empty() {
+                break;
+            }
+            asked += paths.len() as u64;
+            progress.at("asking the layers", asked, 0);
+            let facts: Vec<PathFacts> =
+                paths.iter().map(|path| lookup.facts(path)).collect::<Result<_, _>>()?;
+            self.worker.send(&facts)?;
+        }
+        let mut taken = 0;
+        loop {
+            let batch: Vec<Item> = self.worker.receive_batch()?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            taken += batch.len() as u64;
+            batch.into_iter().try_for_each(&mut *take)?;
+            progress.at("classifying changes", taken, asked);
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use goldleaf_layer::Kind;
 pub(crate) use compose::compose_in_worker;
 pub use compose::{Composed, compose, pinned_packs};
 pub use filing::{Filer, Filing, store_records};
-pub use harvest::{Harvest, Harvested, SessionView, TakeItem, records_by_layer};
+pub use harvest::{Harvest, Harvested, SessionView, TakeItem, Underway, records_by_layer};
 pub use identity::HostKeys;
 pub use record::{
     DesktopRecord, FiledReport, HardwareIdentity, Hex, LayerHistory, LayerVersion, SessionRecord,

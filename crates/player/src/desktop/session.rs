@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compose::{Composed, compose, recompose};
 use super::filing::{Filer, Filing};
-use super::harvest::{Harvest, Harvested, SessionView, TakeItem, records_by_layer};
+use super::harvest::{Harvest, Harvested, SessionView, records_by_layer};
 use super::identity::describe;
 use super::record::{FiledReport, HardwareIdentity, Hex, SessionRecord, SessionState};
 use super::stack::{Stack, StackVersions, StoreName};
@@ -302,7 +302,6 @@ impl Live {
         listener: &dyn Listener,
     ) -> Result<Option<FiledReport>, PlayerError> {
         self.device.flush()?;
-        mark(desktop, "session.end", SessionState::Ended)?;
         file(home, desktop, self, listener)
     }
 
@@ -335,7 +334,7 @@ impl Live {
             changes.push(ChangeLine::of(&item));
             Ok(())
         };
-        let harvested = self.harvest(home, &view, &mut take, progress)?;
+        let harvested = self.harvest(&view).begin(home)?.collect(&mut take, progress)?;
         Ok(ChangesReport {
             running,
             changes,
@@ -344,17 +343,9 @@ impl Live {
         })
     }
 
-    /// What the session changed so far, and where each change belongs.
-    fn harvest(
-        &self,
-        home: &Home,
-        view: &SessionView,
-        take: &mut TakeItem<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Harvested, PlayerError> {
+    fn harvest<'a>(&'a self, view: &'a SessionView) -> Harvest<'a> {
         let (stack, composed) = (&self.stack, &self.composed);
-        let mode = HarvestMode::Desktop;
-        Harvest { stack, composed, view, mode }.run(home, take, progress)
+        Harvest { stack, composed, view, mode: HarvestMode::Desktop }
     }
 }
 
@@ -499,9 +490,14 @@ fn file(
     listener: &dyn Listener,
 ) -> Result<Option<FiledReport>, PlayerError> {
     let view = SessionView::new(&live.composed, &live.device)?;
+    let harvest = live.harvest(&view);
+    let underway = harvest.begin(home)?;
+    if desktop.record.session.as_ref().is_some_and(|session| session.state != SessionState::Ended) {
+        mark(desktop, "session.end", SessionState::Ended)?;
+    }
     let stack = &live.stack;
     let mut filer = Filer::new(&stack.own, StoreName::Private, &stack.private, &view)?;
-    let harvested = live.harvest(home, &view, &mut |item| filer.file(item), listener)?;
+    let harvested = underway.collect(&mut |item| filer.file(item), listener)?;
     if harvested.reply.hibernated {
         mark(desktop, "session.sleep", SessionState::Open)?;
         listener.event(&Event::Note(HIBERNATED.into()));

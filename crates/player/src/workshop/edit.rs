@@ -110,7 +110,7 @@ impl Editing {
         let map = base.map.overlaid(&device.extents(index))?;
         let mut files = base.files.clone();
         files.push(device.data_file());
-        let (report, sealed) = home.labour.judge(home, &map, &files)?;
+        let (report, sealed) = home.jobs.judge(home, &map, &files)?;
         let zeroes: Vec<MapExtent> = sealed
             .zeroes
             .iter()

@@ -55,9 +55,10 @@ pub fn record_layer(
     let view = SessionView::new(&composed, &device)?;
     let mode = HarvestMode::Record;
     let harvest = Harvest { stack: &stack, composed: &composed, view: &view, mode };
+    let underway = harvest.begin(home)?;
     let none = BTreeMap::new();
     let mut filer = Filer::new(&stack.public, StoreName::Public, &none, &view)?;
-    let harvested = harvest.run(home, &mut |item| filer.file(item), listener)?;
+    let harvested = underway.collect(&mut |item| filer.file(item), listener)?;
     let created = home.now_unix_secs();
     let cause = format!("recorded on {image} version {number}");
     let records = records_by_layer(&harvested.reply, &[]);

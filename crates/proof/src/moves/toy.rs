@@ -26,7 +26,7 @@ use goldleaf_host::{Clock, Entropy, File, Progress, Silent};
 use goldleaf_image::{VersionRecord, canonical_digest};
 use goldleaf_layer::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Layer, Owner};
 use goldleaf_player::desktop::{self, Harvest, Harvested, Packs, Stack, StoreName, TakeItem};
-use goldleaf_player::labour::{Composing, Composition, Labour};
+use goldleaf_player::jobs::{ComposeJob, Composition, Jobs, Reading};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::{Home, PlayerError};
 use goldleaf_tree::{GuestPath, NodeKind, Timestamp};
@@ -92,11 +92,11 @@ fn read(device: &dyn ReadBlocks, file: usize) -> std::result::Result<Option<Vec<
 /// In the place of workers.
 struct Toy;
 
-impl Labour for Toy {
+impl Jobs for Toy {
     fn compose(
         &self,
         _home: &Home,
-        order: Composing<'_>,
+        order: ComposeJob<'_>,
         _progress: &dyn Progress,
     ) -> std::result::Result<Composition, PlayerError> {
         let images = order.stack.image.files.len() as u32;
@@ -137,13 +137,52 @@ impl Labour for Toy {
         Ok(Composition { reply, packs, entries, usage: WorkerUsage::default() })
     }
 
-    fn harvest(
+    fn harvest<'a>(
         &self,
         _home: &Home,
-        order: &Harvest<'_>,
+        order: &'a Harvest<'a>,
+    ) -> std::result::Result<Box<dyn Reading + 'a>, PlayerError> {
+        Ok(Box::new(ToyReading(order)))
+    }
+
+    /// In the canonical form, files that are not there are zeroes.
+    fn judge(
+        &self,
+        _home: &Home,
+        map: &ExtentMap,
+        files: &[Arc<dyn File>],
+    ) -> std::result::Result<(DiskReport, SealReport), PlayerError> {
+        let sources = files.iter().map(|file| Ok(Arc::new(FileBlocks::new(file.clone())?) as _));
+        let sources = sources.collect::<std::result::Result<Vec<_>, BlockError>>()?;
+        let disk = MapDevice::new(Arc::new(map.clone()), sources)?;
+        let mut zeroes = Vec::new();
+        for file in 0..FILES {
+            if read(&disk, file)?.is_none() {
+                zeroes.push(range(file));
+            }
+        }
+        let report = DiskReport {
+            volumes: Vec::new(),
+            problems: Vec::new(),
+            remarks: Vec::new(),
+            os: "Toy".into(),
+            identity: Vec::new(),
+            root_partition: None,
+        };
+        Ok((report, SealReport { files: (FILES - zeroes.len()) as u64, zeroes }))
+    }
+}
+
+/// A session that the toy reads back.
+struct ToyReading<'a>(&'a Harvest<'a>);
+
+impl Reading for ToyReading<'_> {
+    fn collect(
+        self: Box<Self>,
         take: &mut TakeItem<'_>,
         _progress: &dyn Progress,
     ) -> std::result::Result<Harvested, PlayerError> {
+        let order = self.0;
         let (before, image) = (order.composed.device()?, order.stack.image.device()?);
         let mut items = BTreeMap::new();
         for file in 0..FILES {
@@ -173,33 +212,6 @@ impl Labour for Toy {
         };
         items.into_values().try_for_each(take)?;
         Ok(Harvested { reply, usage: WorkerUsage::default() })
-    }
-
-    /// In the canonical form, files that are not there are zeroes.
-    fn judge(
-        &self,
-        _home: &Home,
-        map: &ExtentMap,
-        files: &[Arc<dyn File>],
-    ) -> std::result::Result<(DiskReport, SealReport), PlayerError> {
-        let sources = files.iter().map(|file| Ok(Arc::new(FileBlocks::new(file.clone())?) as _));
-        let sources = sources.collect::<std::result::Result<Vec<_>, BlockError>>()?;
-        let disk = MapDevice::new(Arc::new(map.clone()), sources)?;
-        let mut zeroes = Vec::new();
-        for file in 0..FILES {
-            if read(&disk, file)?.is_none() {
-                zeroes.push(range(file));
-            }
-        }
-        let report = DiskReport {
-            volumes: Vec::new(),
-            problems: Vec::new(),
-            remarks: Vec::new(),
-            os: "Toy".into(),
-            identity: Vec::new(),
-            root_partition: None,
-        };
-        Ok((report, SealReport { files: (FILES - zeroes.len()) as u64, zeroes }))
     }
 }
 
@@ -287,9 +299,9 @@ impl World {
 
     /// A home in a directory.
     pub fn home(self: &Arc<Self>, dir: &SimDir) -> std::result::Result<Home, PlayerError> {
-        let (clock, entropy, labour) = (self.clone(), self.clone(), Arc::new(Toy));
+        let (clock, entropy, jobs) = (self.clone(), self.clone(), Arc::new(Toy));
         let nobody = Launcher::new(PathBuf::new(), Vec::new());
-        Ok(Home { clock, entropy, labour, ..Home::on(Arc::new(dir.clone()), nobody)? })
+        Ok(Home { clock, entropy, jobs, ..Home::on(Arc::new(dir.clone()), nobody)? })
     }
 
     /// A home with an image, a LivePC of it, and a desktop.

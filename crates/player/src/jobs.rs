@@ -17,7 +17,7 @@ use crate::desktop::{Harvest, Harvested, Packs, Stack, TakeItem, compose_in_work
 use crate::{Home, PlayerError};
 
 /// A disk to be composed.
-pub struct Composing<'a> {
+pub struct ComposeJob<'a> {
     /// Image and layers.
     pub stack: &'a Stack,
     /// Receives metadata. Among the disk's sources it comes behind the image's files, and the packs
@@ -40,23 +40,21 @@ pub struct Composition {
 }
 
 /// Whoever works on guests' bytes.
-pub trait Labour: Send + Sync {
+pub trait Jobs: Send + Sync {
     /// Composes image and layers. The same order has the same answer, and the same metadata.
     fn compose(
         &self,
         home: &Home,
-        order: Composing<'_>,
+        order: ComposeJob<'_>,
         progress: &dyn Progress,
     ) -> Result<Composition, PlayerError>;
 
-    /// Reads a session back: what changed, and where each change belongs.
-    fn harvest(
+    /// Begins to read a session back: what changed, and where each change belongs.
+    fn harvest<'a>(
         &self,
         home: &Home,
-        order: &Harvest<'_>,
-        take: &mut TakeItem<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Harvested, PlayerError>;
+        order: &'a Harvest<'a>,
+    ) -> Result<Box<dyn Reading + 'a>, PlayerError>;
 
     /// Validates a disk that is to become a version of an image, and finds its canonical form.
     fn judge(
@@ -67,27 +65,35 @@ pub trait Labour: Send + Sync {
     ) -> Result<(DiskReport, SealReport), PlayerError>;
 }
 
+/// A session that is being read back while other things are done.
+pub trait Reading {
+    /// Takes what is found as it comes, to the end.
+    fn collect(
+        self: Box<Self>,
+        take: &mut TakeItem<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Harvested, PlayerError>;
+}
+
 /// Workers: processes in a jail, one an order.
 pub struct Workers;
 
-impl Labour for Workers {
+impl Jobs for Workers {
     fn compose(
         &self,
         home: &Home,
-        order: Composing<'_>,
+        order: ComposeJob<'_>,
         progress: &dyn Progress,
     ) -> Result<Composition, PlayerError> {
         compose_in_worker(home, order, progress)
     }
 
-    fn harvest(
+    fn harvest<'a>(
         &self,
         home: &Home,
-        order: &Harvest<'_>,
-        take: &mut TakeItem<'_>,
-        progress: &dyn Progress,
-    ) -> Result<Harvested, PlayerError> {
-        order.in_worker(home, take, progress)
+        order: &'a Harvest<'a>,
+    ) -> Result<Box<dyn Reading + 'a>, PlayerError> {
+        Ok(Box::new(order.in_worker(home)?))
     }
 
     fn judge(
