@@ -1,4 +1,4 @@
-//! ComposeJob many files over an image, beside copying them into one.
+//! Composing many files over an image, beside copying them into one.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

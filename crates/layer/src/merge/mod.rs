@@ -2,7 +2,7 @@
 //!
 //! `/etc/passwd` or `/var/lib/dpkg/status` cannot belong to one layer. A layer holds *records*
 //! about such a file instead: each says what one key (an account, a package, a line) is to be, what
-//! it was in the stack below when that was recorded, and which layer it belongs to. ComposeJob a
+//! it was in the stack below when that was recorded, and which layer it belongs to. Composing a
 //! stack applies the records of its layers in order, each layer onto the result of those below it;
 //! no layer needs an old image to be merged.
 //!

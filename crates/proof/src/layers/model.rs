@@ -196,7 +196,7 @@ impl Model {
             let shown = layer.filter(|(path, _)| !self.hidden(kind, path));
             top.extend(shown.map(|(path, entry)| (path, (kind, entry))));
         }
-        let mut work = ComposeJob::new(image);
+        let mut work = Composing::new(image);
         for (path, (kind, entry)) in top {
             work.put(path, kind, entry);
         }
@@ -268,7 +268,7 @@ fn hold(fates: &mut BTreeMap<String, Fate>, image: &Tree, after: &Tree) {
 }
 
 /// A tree that entries are put into, in the order of paths.
-struct ComposeJob<'a> {
+struct Composing<'a> {
     image: &'a Tree,
     tree: Tree,
     links: BTreeMap<String, (Kind, u64, String)>,
@@ -287,7 +287,7 @@ enum Above {
     Aside,
 }
 
-impl<'a> ComposeJob<'a> {
+impl<'a> Composing<'a> {
     fn new(image: &'a Tree) -> Self {
         let (links, aside) = (BTreeMap::new(), BTreeSet::new());
         let (made, if_empty) = (BTreeSet::new(), Vec::new());
