@@ -492,6 +492,7 @@ fn file(
     let view = SessionView::new(&live.composed, &live.device)?;
     let harvest = live.harvest(&view);
     let underway = harvest.begin(home)?;
+    // Synced while the worker reads.
     if desktop.record.session.as_ref().is_some_and(|session| session.state != SessionState::Ended) {
         mark(desktop, "session.end", SessionState::Ended)?;
     }
