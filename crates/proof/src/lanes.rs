@@ -1,5 +1,5 @@
-//! Groups side by side: each in a process of its own, one a processor. Most groups work in one
-//! thread, some wait, and what one plants in its process must not be found by another.
+//! Groups side by side: each in a process of its own, one more than there are processors. Most groups
+//! work in one thread, some wait, and what one plants in its process must not be found by another.
 //!
 //! What a group says comes out when it has ended, in one piece; its figures come in a file.
 
@@ -15,7 +15,7 @@ use crate::budget::Budget;
 use crate::{GROUPS, Result};
 
 /// Groups that take longest, which begin first.
-const LONG: [&str; 4] = ["fuzz", "hostile", "guests", "killpoints"];
+const LONG: [&str; 6] = ["fuzz", "nbd", "cuts", "layers", "killpoints", "guests"];
 /// Of the ticks in which Linux tells a process's time: the same on all machines that matter.
 const TICKS_A_SECOND: f64 = 100.0;
 
@@ -28,7 +28,7 @@ pub fn run(budget: &Budget, names: &[&str], table: &mut Table) -> Result<()> {
     order.sort_by_key(|name| LONG.iter().position(|long| long == name).unwrap_or(LONG.len()));
     let (waiting, failed) = (Mutex::new(order.into_iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..=std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some(name) = next(&waiting) {
                     if let Err(error) = group(budget, name, &rows(name)) {
