@@ -6,7 +6,7 @@
 //!     └──▶ figures: bars, bench/reliability.json, bench/reliability-totals.jsonl
 //! ```
 //! `goldleaf-proof [--long] [--seed=N] [GROUP…]` runs all groups, or those that are named, each in a
-//! process of its own and as many at once as there are processors; one alone in this process. The
+//! process of its own and one more at once than there are processors; one alone in this process. The
 //! short budget is for every submission; `--long` is for nights, and adds a line to the totals.
 //! Long runs take other seeds each time where `--seed` does not say which: what failed once is run
 //! again with the seed that its run printed.

@@ -343,6 +343,7 @@ impl Live {
         })
     }
 
+    /// What is to be read back of the session.
     fn harvest<'a>(&'a self, view: &'a SessionView) -> Harvest<'a> {
         let (stack, composed) = (&self.stack, &self.composed);
         Harvest { stack, composed, view, mode: HarvestMode::Desktop }
