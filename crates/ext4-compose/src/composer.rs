@@ -15,6 +15,7 @@ use crate::inode::{FLAG_EXTENTS, FLAG_INDEX, RawInode, WORDS, file_type, type_bi
 use crate::op::{Composed, Content, Free, Op, Options, PutNode, Stats};
 use crate::overlay::Overlay;
 use crate::result::assemble;
+use crate::shortage::Wanted;
 use crate::volume::{Ino, ROOT, Volume};
 
 /// Longest target of a symbolic link that lies in the inode.
@@ -37,6 +38,8 @@ pub struct Composer {
     links: HashMap<u64, Ino>,
     content: Vec<MapExtent>,
     stats: Stats,
+    /// What does not fit any more.
+    wanted: Option<Wanted>,
     poisoned: bool,
 }
 
@@ -66,6 +69,7 @@ impl Composer {
             links: HashMap::new(),
             content: Vec::new(),
             stats: Stats::default(),
+            wanted: None,
             poisoned: false,
         })
     }
@@ -75,7 +79,8 @@ impl Composer {
         Free { blocks: self.volume.free_blocks(), inodes: self.volume.free_inodes() }
     }
 
-    /// Applies one operation. Paths must ascend.
+    /// Applies one operation. Paths must ascend. That the volume is full is said at the
+    /// [end](Self::finish), when it is known how much is missing.
     pub fn apply(&mut self, op: Op) -> Result<()> {
         if self.poisoned {
             return Err(ComposeError::Poisoned);
@@ -83,7 +88,11 @@ impl Composer {
         self.poisoned = true;
         self.check_order(op.path())?;
         match &op {
-            Op::Put { path, node } => self.put(path, node)?,
+            Op::Put { path, node } if self.wanted.is_some() => self.count(path, node)?,
+            Op::Put { path, node } => match self.put(path, node) {
+                Err(ComposeError::Full(_)) => self.want(|wanted| wanted.add(path, node)),
+                done => done?,
+            },
             Op::Remove { path } => self.remove(path)?,
         }
         let (Op::Put { path, .. } | Op::Remove { path }) = op;
@@ -98,6 +107,9 @@ impl Composer {
             return Err(ComposeError::Poisoned);
         }
         self.close_to(0)?;
+        if let Some(wanted) = self.wanted {
+            return Err(ComposeError::Full(wanted.shortage(&self.volume.geometry)));
+        }
         self.volume.flush()?;
         let released = self.volume.released();
         let source = self.metadata_source;
@@ -120,8 +132,40 @@ impl Composer {
     fn close_to(&mut self, len: usize) -> Result<()> {
         while self.stack.len() > len {
             let Some(top) = self.stack.pop() else { break };
-            self.stats.directories_built += u64::from(top.close(&mut self.volume)?);
+            match top.close(&mut self.volume) {
+                Ok(built) => self.stats.directories_built += u64::from(built),
+                Err(ComposeError::Full(short)) => {
+                    let blocks = short.blocks + self.volume.free_blocks();
+                    self.want(|wanted| wanted.add_blocks(blocks));
+                }
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
+    }
+
+    /// Notes what the volume has no room for.
+    fn want(&mut self, note: impl FnOnce(&mut Wanted)) {
+        let free = self.free();
+        let wanted = self.wanted.get_or_insert_default();
+        note(wanted);
+        wanted.measure(free);
+    }
+
+    /// Counts a node that is to be put on a volume that is full. What it replaces goes.
+    fn count(&mut self, path: &GuestPath, node: &PutNode) -> Result<()> {
+        let Some(name) = path.name() else { return Ok(()) };
+        if self.descend(path)?
+            && let Some(found) = self.top().find(name)
+        {
+            let there = self.volume.read_inode(found.ino)?;
+            if node.kind == NodeKind::Directory && there.is_dir() {
+                return Ok(());
+            }
+            self.drop_entry(found.ino)?;
+            self.top().remove(found);
+        }
+        self.want(|wanted| wanted.add(path, node));
         Ok(())
     }
 

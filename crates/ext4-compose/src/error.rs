@@ -3,6 +3,8 @@
 use goldleaf_block::BlockError;
 use goldleaf_tree::GuestPath;
 
+use crate::shortage::Shortage;
+
 /// An error of composing. After any of these from [`apply`](crate::Composer::apply) the composer is
 /// of no further use, and what it wrote is to be thrown away.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -11,20 +13,10 @@ pub enum ComposeError {
     /// The volume is not one that can be composed onto.
     #[error("the volume cannot be composed: {0}")]
     Refused(String),
-    /// The volume's blocks do not suffice.
-    #[error("the volume is full: {needed_blocks} blocks of 4 KiB wanted, {free_blocks} free")]
-    Space {
-        /// Blocks that the operation needs.
-        needed_blocks: u64,
-        /// Blocks that are free.
-        free_blocks: u64,
-    },
-    /// The volume has no inode left.
-    #[error("the volume has no free inode left of {total_inodes}")]
-    Inodes {
-        /// Inodes of the volume.
-        total_inodes: u64,
-    },
+    /// The volume's blocks or inodes do not suffice. From [`finish`](crate::Composer::finish) this
+    /// is what is missing for all operations together.
+    #[error("the volume is full: {} blocks and {} inodes are missing", .0.blocks, .0.inodes)]
+    Full(Shortage),
     /// The operations are not sorted by path, or two have the same path.
     #[error("operations are out of order: {path} came after {previous}")]
     Order {

@@ -111,6 +111,7 @@ pub const ET_MAGIC_IO_MANAGER: ErrCode = ET_BASE + 7;
 pub const ET_SHORT_READ: ErrCode = ET_BASE + 36;
 pub const ET_SHORT_WRITE: ErrCode = ET_BASE + 37;
 pub const ET_DIR_NO_SPACE: ErrCode = ET_BASE + 38;
+pub const ET_BLOCK_ALLOC_FAIL: ErrCode = ET_BASE + 72;
 pub const ET_EA_NO_SPACE: ErrCode = ET_BASE + 163;
 
 pub const FLAG_RW: c_int = 0x01;

@@ -31,8 +31,10 @@ mod names;
 mod op;
 mod overlay;
 mod result;
+mod shortage;
 mod volume;
 
 pub use composer::Composer;
 pub use error::ComposeError;
 pub use op::{Composed, Content, ContentRun, Free, Op, Options, PutNode, Stats};
+pub use shortage::Shortage;

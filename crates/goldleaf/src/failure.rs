@@ -175,6 +175,9 @@ impl From<PlayerError> for Failure {
                 Self::of(User, &error).hint(hint)
             }
             PlayerError::Busy { .. } | PlayerError::Refused(_) => Self::of(User, &error),
+            PlayerError::TooSmall { ref image, wanted, .. } => {
+                Self::of(User, &error).hint(room_hint(image, wanted))
+            }
             PlayerError::Io { ref source, .. } => {
                 Self::of(Environment, &error).maybe_hint(io_hint(source.kind()))
             }
@@ -182,6 +185,20 @@ impl From<PlayerError> for Failure {
             _ => Self::of(Internal, &error),
         }
     }
+}
+
+/// How layers fit an image that is too small for them.
+fn room_hint(image: &str, wanted: Option<u64>) -> String {
+    let room = match wanted {
+        Some(bytes) => {
+            format!("`goldleaf image grow {image} --size {}G` makes room", bytes.div_ceil(1 << 30))
+        }
+        None => format!("import a disk with larger partitions in place of `{image}`"),
+    };
+    format!(
+        "{room}; or take something away: `goldleaf apps` removes packages, `goldleaf rollback` \
+         goes back to an older version of the image or of a layer"
+    )
 }
 
 /// Where things of a kind are listed.
@@ -283,7 +300,9 @@ impl From<RulesError> for Failure {
 impl From<WorkerError> for Failure {
     fn from(error: WorkerError) -> Self {
         match error {
-            WorkerError::Refused(_) => Self::of(FailureKind::User, &error),
+            WorkerError::Refused(_) | WorkerError::TooSmall(_) => {
+                Self::of(FailureKind::User, &error)
+            }
             WorkerError::Jail(_) => Self::of(FailureKind::Environment, &error).hint(DOCTOR_HINT),
             _ => Self::of(FailureKind::Internal, &error).hint(DOCTOR_HINT),
         }

@@ -174,6 +174,7 @@ const COMMANDS: &[&str] = &[
     "image import",
     "image create",
     "image edit",
+    "image grow",
     "image list",
     "image delete",
     "layer record",
@@ -442,6 +443,39 @@ fn from_a_disk_to_a_desktop_and_back() {
     let deletion = bench.json(&["image", "delete", "golden", "--dry-run"]);
     assert_eq!(bench.json(&["image", "delete", "golden"]), deletion);
     assert_eq!(bench.stored("images"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn layers_that_do_not_fit_say_what_is_missing_and_what_helps() {
+    let bench = Bench::new();
+    bench.golden();
+    let tree = bench.path("layer/opt");
+    fs::create_dir_all(&tree).expect("a directory");
+    let content: Vec<u8> = (0..20 * MIB as u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(tree.join("huge"), content).expect("a file");
+    let from = bench.path("layer");
+    let from = from.to_str().expect("a path");
+    bench.text(&["layer", "add", "huge", "--on", "golden", "--from", from]);
+    bench.text(&["livepc", "create", "desk", "--image", "golden", "--layer", "huge"]);
+    let start = ["start", "desk", "--headless", "--accel", "tcg"];
+    let refusal = bench.refused(&start, USER);
+    // 80 MiB, of which a volume of 62 MiB has less than 60 free.
+    let lack = refusal.error.split("of / lacks ").nth(1).and_then(|rest| rest.split(' ').next());
+    let lack: u64 = lack.and_then(|lack| lack.parse().ok()).expect(&refusal.error);
+    assert!((22..40).contains(&lack), "{}", refusal.error);
+    assert_eq!(bench.json(&["status", "desk"])["state"], "off");
+
+    let cure = refusal.hint.split('`').nth(1).expect("a command").to_string();
+    assert_eq!(cure, "goldleaf image grow golden --size 1G");
+    let cure: Vec<&str> = cure.split(' ').skip(1).collect();
+    let grown = bench.json(&cure);
+    assert_eq!((&grown["version"], &grown["to"]), (&2.into(), &(1_u64 << 30).into()));
+    let images = bench.json(&["image", "list"]);
+    assert_eq!(images[0]["versions"].as_array().map(Vec::len), Some(2));
+    let again = bench.refused(&cure, USER);
+    assert!(again.error.contains("already"), "{}", again.error);
+    assert!(bench.stored("workshop").iter().all(|path| path.extension() == Some("lock".as_ref())));
+    bench.refused(&["image", "grow", "nothing", "--size", "2G"], USER);
 }
 
 /// What can be asked of a desktop that never ran.

@@ -26,13 +26,18 @@ pub fn grow(
         });
     }
     let old = whole_file(file)?;
-    file.set_len(bytes).map_err(ImageError::io("growing the disk"))?;
-    if let Some(partition) = report.root_partition {
-        let task = Task::Grow(GrowTask { disk: old, len: ByteLen(bytes), partition });
-        let scale = Scale { files: 0, output_bytes: 0 };
-        let worker = launcher.start(std::slice::from_ref(file), scale, &task)?;
-        write_table(file, worker.finish::<GrownTable>()?.0, bytes)?;
-    }
+    let set_len = || file.set_len(bytes).map_err(ImageError::io("growing the disk"));
+    set_len()?;
+    let table = match report.root_partition {
+        Some(partition) => {
+            let task = Task::Grow(GrowTask { disk: old, len: ByteLen(bytes), partition });
+            let scale = Scale { files: 0, output_bytes: 0 };
+            let worker = launcher.start(std::slice::from_ref(file), scale, &task)?;
+            worker.finish::<GrownTable>()?.0
+        }
+        None => GrownTable { writes: Vec::new() },
+    };
+    write_table(file, &table, bytes)?;
     let grown = inspect(launcher, file)?;
     let root = grown.volumes.first().ok_or_else(|| ImageError::Corrupt {
         place: "the grown disk".into(),
@@ -42,10 +47,14 @@ pub fn grow(
     // resize2fs reads what a guest wrote: it runs in the tools' jail, with this one file.
     let device = format!("/proc/self/fd/3?offset={}", root.start);
     let size = format!("{}K", root.len.0 / 1024);
-    Ok(launcher.tool("resize2fs", &["-f", &device, &size], std::slice::from_ref(file))?)
+    launcher.tool("resize2fs", &["-f", &device, &size], std::slice::from_ref(file))?;
+    // It leaves out a last group that would hold little but tables, and cuts the file there, with
+    // what of the partition table is behind.
+    set_len()?;
+    write_table(file, &table, bytes)
 }
 
-fn write_table(file: &Arc<dyn File>, table: GrownTable, len: u64) -> Result<(), ImageError> {
+fn write_table(file: &Arc<dyn File>, table: &GrownTable, len: u64) -> Result<(), ImageError> {
     for (at, data) in &table.writes {
         let end = at.0.checked_add(data.len() as u64);
         if end.is_none_or(|end| end > len) {

@@ -23,6 +23,7 @@ mod record;
 mod registry;
 
 pub use error::ImageError;
+pub use grow::grow;
 pub use import::{
     ImportOptions, Imported, canonical_digest, import, inspect_disk, seal_disk, volume_records,
 };

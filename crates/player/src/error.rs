@@ -41,6 +41,16 @@ pub enum PlayerError {
     /// The request makes no sense as it stands.
     #[error("{0}")]
     Refused(String),
+    /// The layers do not fit an image.
+    #[error("image `{image}` is too small: {source}")]
+    TooSmall {
+        /// The image.
+        image: String,
+        /// Length that its disk would have to have, in bytes, if growing the root helps.
+        wanted: Option<u64>,
+        /// What is missing where.
+        source: WorkerError,
+    },
     /// A stored record contradicts itself.
     #[error("{place}: expected {expected}, found {found}")]
     Corrupt {

@@ -2,6 +2,8 @@
 
 use goldleaf_tree::one_line;
 
+use crate::protocol::TooSmall;
+
 /// An error of the worker, seen from either side.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,6 +24,9 @@ pub enum WorkerError {
     /// The worker did its job and says no.
     #[error("{0}")]
     Refused(String),
+    /// The layers do not fit the image's volumes.
+    #[error("the layers do not fit: {}", lacks(.0))]
+    TooSmall(Vec<TooSmall>),
     /// What came over the socket is not the protocol.
     #[error("the worker's protocol: expected {expected}, found {found}")]
     Protocol {
@@ -40,4 +45,17 @@ fn complaint(stderr: &str) -> String {
     let says = |line: &&str| !line.trim().is_empty() && !line.starts_with("note: ");
     let line = stderr.lines().rev().find(says).unwrap_or("");
     if line.is_empty() { String::new() } else { format!(" ({})", one_line(line)) }
+}
+
+/// What each volume lacks, in MiB rounded up.
+fn lacks(volumes: &[TooSmall]) -> String {
+    let lack = |volume: &TooSmall| {
+        let space =
+            (volume.missing.0 > 0).then(|| format!("{} MiB", volume.missing.0.div_ceil(1 << 20)));
+        let inodes =
+            (volume.missing_inodes > 0).then(|| format!("{} inodes", volume.missing_inodes));
+        let parts: Vec<String> = space.into_iter().chain(inodes).collect();
+        format!("the file system of {} lacks {}", volume.mount, parts.join(" and "))
+    };
+    volumes.iter().map(lack).collect::<Vec<_>>().join(", ")
 }

@@ -95,6 +95,16 @@ impl Launcher {
     }
 }
 
+impl<T> Reply<T> {
+    fn into_result(self) -> Result<T, WorkerError> {
+        match self {
+            Reply::Done(value) => Ok(value),
+            Reply::Refused(why) => Err(WorkerError::Refused(one_line(&why))),
+            Reply::TooSmall(volumes) => Err(WorkerError::TooSmall(volumes)),
+        }
+    }
+}
+
 impl Session {
     /// Sends one message.
     pub fn send<T: Serialize>(&mut self, message: &T) -> Result<(), WorkerError> {
@@ -103,10 +113,7 @@ impl Session {
 
     /// Receives a batch of what the worker lists; a refusal may stand in its place.
     pub fn receive_batch<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, WorkerError> {
-        match self.channel.receive::<Reply<Vec<T>>>()? {
-            Reply::Done(batch) => Ok(batch),
-            Reply::Refused(why) => Err(WorkerError::Refused(one_line(&why))),
-        }
+        self.channel.receive::<Reply<Vec<T>>>()?.into_result()
     }
 
     /// Receives the last answer and sees the worker out.
@@ -118,10 +125,7 @@ impl Session {
         drop(self.channel);
         let ended = self.jailed.wait()?;
         let usage = WorkerUsage { peak_rss_bytes: ended.peak_rss_bytes };
-        match reply {
-            Reply::Done(value) => Ok((value, usage)),
-            Reply::Refused(why) => Err(WorkerError::Refused(one_line(&why))),
-        }
+        Ok((reply.into_result()?, usage))
     }
 
     /// Turns a broken conversation into how the worker ended.

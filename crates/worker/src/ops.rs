@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use goldleaf_block::{BlockNo, BlockRange, MapDevice, MapExtent, SourceIndex, Target};
-use goldleaf_ext4_compose::{Composer, Content, ContentRun, Op, Options, PutNode};
+use goldleaf_block::{BlockCount, BlockNo, BlockRange, MapDevice, MapExtent, SourceIndex, Target};
+use goldleaf_ext4_compose::{
+    ComposeError, Composer, Content, ContentRun, Op, Options, PutNode, Shortage,
+};
 use goldleaf_host::{File, planted};
 use goldleaf_layer::merge::accounts::{Names, acl_to_ids};
 use goldleaf_layer::merge::{FileSet, FileState};
@@ -14,7 +16,7 @@ use goldleaf_tree::{Attrs, FileTree, GuestPath, Node, NodeId, NodeKind, Timestam
 
 use crate::WorkerError;
 use crate::merging::Merged;
-use crate::protocol::{ComposeTask, SourceRun};
+use crate::protocol::{ComposeTask, SourceRun, TooSmall, VolumeSpec};
 use crate::serve::{Handed, refused};
 use crate::volumes::{Volumes, first_block, on_disk, view};
 
@@ -315,15 +317,25 @@ impl<'a> Emitter<'a> {
             self.composer(index)?;
         }
         let composers = std::mem::take(&mut self.composers);
-        for (index, composer) in composers.into_iter().enumerate() {
+        let mut too_small = Vec::new();
+        for (composer, spec) in composers.into_iter().zip(&self.volumes.specs) {
             let Some(composer) = composer else { continue };
-            let composed = composer.finish().map_err(refused)?;
-            let start = first_block(&self.volumes.specs[index]);
+            let composed = match composer.finish() {
+                Err(ComposeError::Full(shortage)) => {
+                    too_small.push(of_volume(spec, shortage));
+                    continue;
+                }
+                composed => composed.map_err(refused)?,
+            };
+            let start = first_block(spec);
             self.extents.extend(composed.extents.into_iter().map(|extent| MapExtent {
                 range: BlockRange::new(BlockNo(extent.range.start.0 + start.0), extent.range.count),
                 ..extent
             }));
             self.slots += composed.slots_used;
+        }
+        if !too_small.is_empty() {
+            return Err(WorkerError::TooSmall(too_small));
         }
         self.extents.sort_unstable_by_key(|extent| extent.range.start);
         Ok((self.extents, self.slots))
@@ -411,6 +423,15 @@ impl<'a> Emitter<'a> {
             }
         }
         Ok(put)
+    }
+}
+
+fn of_volume(spec: &VolumeSpec, shortage: Shortage) -> TooSmall {
+    TooSmall {
+        mount: spec.mount.clone(),
+        missing: BlockCount(shortage.blocks).bytes(),
+        missing_inodes: shortage.inodes,
+        growth: BlockCount(shortage.grow_blocks).bytes(),
     }
 }
 

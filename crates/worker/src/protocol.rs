@@ -65,6 +65,21 @@ pub enum Reply<T> {
     Done(T),
     /// It cannot be done, and why.
     Refused(String),
+    /// The layers do not fit these volumes.
+    TooSmall(Vec<TooSmall>),
+}
+
+/// A volume that the layers do not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TooSmall {
+    /// Where it is mounted.
+    pub mount: GuestPath,
+    /// How much more space is needed than it has free.
+    pub missing: ByteLen,
+    /// How many more inodes.
+    pub missing_inodes: u64,
+    /// How much longer the volume would have to be.
+    pub growth: ByteLen,
 }
 
 /// Answer to [`Task::Inspect`].

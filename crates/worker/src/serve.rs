@@ -85,6 +85,7 @@ fn answer<T: Serialize>(
     let reply = match result {
         Ok(value) => Reply::Done(value),
         Err(WorkerError::Refused(why)) => Reply::Refused(why),
+        Err(WorkerError::TooSmall(volumes)) => Reply::TooSmall(volumes),
         Err(error) => Reply::Refused(error.to_string()),
     };
     channel.send(&reply)?;

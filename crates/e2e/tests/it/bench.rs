@@ -77,15 +77,20 @@ impl Bench {
 
     /// What the layers are over an image.
     pub fn compose(&self, image: &str) -> (Stack, Composed) {
+        self.try_compose(image, 1).unwrap()
+    }
+
+    /// What the layers are over a version of an image.
+    pub fn try_compose(&self, image: &str, version: u32) -> Result<(Stack, Composed), PlayerError> {
         let versions = StackVersions {
-            image: (image.into(), 1),
+            image: (image.into(), version),
             apps: self.apps.iter().map(|name| (name.clone(), 1)).collect(),
             private: self.private.clone(),
             rules: self.rules.clone(),
         };
-        let stack = Stack::open(&self.site.home, &self.dir, &versions).unwrap();
-        let (composed, _) = desktop::compose(&self.site.home, &self.dir, &stack, &Silent).unwrap();
-        (stack, composed)
+        let stack = Stack::open(&self.site.home, &self.dir, &versions)?;
+        let (composed, _) = desktop::compose(&self.site.home, &self.dir, &stack, &Silent)?;
+        Ok((stack, composed))
     }
 
     /// A scratch file.

@@ -5,10 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use goldleaf_e2e::images;
 use goldleaf_e2e::repo::{Package, Repository};
+use goldleaf_e2e::{Silent, images};
 use goldleaf_layer::Kind;
 use goldleaf_layer::rules::SiteRules;
+use goldleaf_player::PlayerError;
+use goldleaf_player::workshop::grow_image;
 use goldleaf_worker::protocol::HarvestMode;
 
 use crate::bench::{Bench, IMAGE, Mounted, run};
@@ -304,6 +306,58 @@ fn a_disk_that_fills_up_in_the_middle_of_a_filing_loses_nothing() {
         assert_eq!(inside(at, "cd /root; md5sum f*"), sums);
     });
     drop(small);
+}
+
+/// An image whose root has so much left, in KiB.
+fn image_with_little_room(bench: &Bench, name: &str, kib: u64) {
+    let disk = bench.path("little.raw");
+    images::copy(&images::kept(&images::recipe()).unwrap(), &disk).unwrap();
+    let at = bench.path("mnt");
+    let mounted = Mounted::new(&disk, &at, root_start(&disk));
+    // `stat` knows what root may take; `fallocate` takes blocks without writing them.
+    let take = format!(
+        "free=$(stat -f -c '%f * %S / 1024 - {kib}' /); fallocate -l $((free))K /usr/ballast"
+    );
+    inside(&at, &take);
+    drop(mounted);
+    bench.site.import(name, &disk).unwrap();
+}
+
+#[test]
+fn layers_that_do_not_fit_fit_an_image_that_was_grown_as_was_said() {
+    let mut bench = Bench::new(&images::kept(&images::recipe()).unwrap());
+    let mut sums = String::new();
+    bench.story(IMAGE, |at| {
+        let many = "for i in $(seq 50); do seq $i 150000 >/root/f$i; done; cd /root; md5sum f*";
+        sums = inside(at, many);
+    });
+    image_with_little_room(&bench, "little", 20 << 10);
+    let refusal = bench.try_compose("little", 1).err().unwrap();
+    let text = refusal.to_string();
+    let PlayerError::TooSmall { image, wanted: Some(wanted), .. } = refusal else {
+        panic!("{text}")
+    };
+    assert_eq!(image, "little");
+    // 50 files of 0.9 MiB, less what there is.
+    let lack = text.split("lacks ").nth(1).unwrap().split(" MiB").next().unwrap();
+    assert!((22..28).contains(&lack.parse::<u64>().unwrap()), "{text}");
+    let length = std::fs::metadata(bench.path("little.raw")).unwrap().len();
+    assert!((length + (22 << 20)..length + (80 << 20)).contains(&wanted), "{wanted}");
+
+    let grown = grow_image(&bench.site.home, "little", wanted, &Silent).unwrap();
+    assert_eq!((grown.version, grown.from.0), (2, length));
+    let (stack, composed) = bench.try_compose("little", 2).unwrap();
+    // What did not change is the first version's.
+    let data: Vec<u64> = stack.image.files.iter().map(|file| file.allocated().unwrap()).collect();
+    assert!(data[1] < data[0] / 20, "{data:?}");
+    let disk = bench.composed_file(&stack, &composed);
+    let at = bench.path("mnt");
+    let mounted = Mounted::new(&disk, &at, root_start(&disk));
+    assert_eq!(inside(&at, "cd /root; md5sum f*"), sums);
+    drop(mounted);
+    let shrunk = grow_image(&bench.site.home, "little", wanted, &Silent).unwrap_err();
+    assert!(shrunk.to_string().contains("already"), "{shrunk}");
+    assert!(bench.try_compose("little", 1).is_err(), "the first version is what it was");
 }
 
 fn error_chain(error: &dyn std::error::Error) -> String {

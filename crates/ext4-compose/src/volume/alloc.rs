@@ -18,6 +18,7 @@ use super::{Geometry, Ino, Volume};
 use crate::error::{ComposeError, Result};
 use crate::ffi::{self, Filsys};
 use crate::inode::RawInode;
+use crate::shortage::Shortage;
 
 /// What blocks are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +120,8 @@ impl Volume {
         self.close_window();
         let free_blocks = self.free_blocks();
         if count > free_blocks {
-            return Err(ComposeError::Space { needed_blocks: count, free_blocks });
+            let blocks = count - free_blocks;
+            return Err(ComposeError::Full(Shortage { blocks, ..Shortage::default() }));
         }
         let mut pieces = Vec::with_capacity(1);
         let mut left = count;
@@ -134,7 +136,7 @@ impl Volume {
         }
         while left > 0 {
             let Some(piece) = self.take_run(area, left, false) else {
-                return Err(ComposeError::Space { needed_blocks: count, free_blocks });
+                return Err(ComposeError::Full(Shortage { blocks: left, ..Shortage::default() }));
             };
             left -= piece.count;
             pieces.push(piece);
@@ -255,7 +257,7 @@ impl Volume {
                 return Ok(ino);
             }
         }
-        Err(ComposeError::Inodes { total_inodes: u64::from(self.geometry.inodes) })
+        Err(ComposeError::Full(Shortage { inodes: 1, ..Shortage::default() }))
     }
 
     fn free_inode_in(&mut self, group: u32) -> Option<Ino> {

@@ -25,6 +25,7 @@ use crate::error::{ComposeError, Result};
 use crate::ffi::{self, ErrCode, Filsys};
 use crate::io::{Channel, MANAGER};
 use crate::overlay::{Block, Overlay};
+use crate::shortage::Shortage;
 
 /// Number of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -205,6 +206,9 @@ impl Volume {
 fn check(channel: &Channel, code: ErrCode, what: &'static str) -> Result<()> {
     if code == 0 {
         return Ok(());
+    }
+    if code == ffi::ET_BLOCK_ALLOC_FAIL {
+        return Err(ComposeError::Full(Shortage { blocks: 1, ..Shortage::default() }));
     }
     Err(channel.take_error().unwrap_or_else(|| library_error(code, what)))
 }

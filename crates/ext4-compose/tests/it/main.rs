@@ -6,5 +6,6 @@ mod layout;
 mod random;
 mod refusal;
 mod scale;
+mod shortage;
 mod single;
 mod support;

@@ -44,25 +44,6 @@ fn what_is_no_volume_is_an_error_and_no_crash() {
 }
 
 #[test]
-fn a_full_volume_says_how_much_is_missing() {
-    let bench = Bench::new("64M", &["-N", "64"], "echo 1 > file");
-    let free = bench.composer("metadata").expect("opened").free();
-    let mut file = bytes(b"");
-    let run =
-        ContentRun { file_block: 0, blocks: free.blocks + 1, source: CONTENT, at: BlockNo(0) };
-    file.content = Content::Runs { size: (free.blocks + 1) * 4096, runs: vec![run] };
-    match bench.try_compose(&[put("/huge", file)]) {
-        Err(ComposeError::Space { needed_blocks, free_blocks }) => {
-            assert_eq!((needed_blocks, free_blocks), (free.blocks + 1, free.blocks));
-        }
-        other => panic!("{other:?}"),
-    }
-    let many: Vec<_> = (0..=free.inodes).map(|n| put(&format!("/{n}"), bytes(b""))).collect();
-    assert!(matches!(bench.try_compose(&many), Err(ComposeError::Inodes { total_inodes: 64 })));
-    bench.compose(&many[..many.len() - 1]);
-}
-
-#[test]
 fn operations_that_make_no_sense() {
     let bench = Bench::new("64M", &[], "echo 1 > file; ln -s . link");
     let fails = |ops: &[goldleaf_ext4_compose::Op]| bench.try_compose(ops).expect_err("refused");

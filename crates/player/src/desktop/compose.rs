@@ -19,7 +19,7 @@ use goldleaf_layer::{ContentExtent, Digest, Outline, walk_outlines};
 use goldleaf_store::{Location, PackId};
 use goldleaf_tree::{GuestPath, Timestamp};
 use goldleaf_worker::protocol::{ComposeTask, DeriveTask, SentEntry, SourceRun, StackLayer, Task};
-use goldleaf_worker::{BATCH, Scale, WorkerUsage};
+use goldleaf_worker::{BATCH, Scale, WorkerError, WorkerUsage};
 use serde::{Deserialize, Serialize};
 
 use super::stack::{Handing, Packs, Source, Stack, StoreName, open_pack, pack_id};
@@ -342,19 +342,28 @@ pub(crate) fn compose_in_worker(
     let scale = Scale { files: total, output_bytes: metadata_limit(stack, total) };
     let mut worker = home.launcher.start(handing.files(), scale, &task)?;
     let mut feeder = Feeder { stack, packs: &mut packs, first_pack: images + 1 };
-    match feeder.feed(&mut worker, total, progress) {
-        Ok(entries) => {
-            let (reply, usage) = worker.finish()?;
-            Ok(Composition { reply, packs, entries, usage })
-        }
+    let entries = match feeder.feed(&mut worker, total, progress) {
         // A worker that refused ends the conversation; what it said is in its reply.
-        Err(PlayerError::Worker(goldleaf_worker::WorkerError::Io(_))) => {
-            let (reply, usage) = worker.finish()?;
-            Ok(Composition { reply, packs, entries: 0, usage })
-        }
-        Err(error) => Err(error),
-    }
+        Err(PlayerError::Worker(WorkerError::Io(_))) => 0,
+        sent => sent?,
+    };
+    let (reply, usage) = worker.finish().map_err(|error| too_small(stack, error))?;
+    Ok(Composition { reply, packs, entries, usage })
 }
+
+/// Says of which image it is that the layers do not fit, and what length would do.
+fn too_small(stack: &Stack, error: WorkerError) -> PlayerError {
+    let WorkerError::TooSmall(volumes) = &error else { return error.into() };
+    // Of a disk, only the root's partition and file system can be made to grow.
+    let root = volumes.iter().all(|volume| volume.mount.is_root());
+    let growth = volumes.iter().map(|volume| volume.growth.0).max().filter(|_| root);
+    let disk = stack.image.record.blocks.bytes().0;
+    let wanted = growth.map(|growth| disk.saturating_add(growth).saturating_add(DISK_ENDS));
+    PlayerError::TooSmall { image: stack.image.image.clone(), wanted, source: error }
+}
+
+/// What a partition table takes at the end of a disk, and what alignment may cost.
+const DISK_ENDS: u64 = 2 << 20;
 
 /// The composer may write this much metadata: what an entry may cost at the worst, and room to
 /// rewrite the volume's own.

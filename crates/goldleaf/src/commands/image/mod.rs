@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod edit;
+mod grow;
 mod import;
 mod list;
 
@@ -17,6 +18,7 @@ pub enum Command {
     Import(import::Args),
     Create(create::Args),
     Edit(edit::Args),
+    Grow(grow::Args),
     List(list::Args),
     Delete(delete::Args),
 }
@@ -27,6 +29,7 @@ pub fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Import(args) => import::run(app, &args),
         Command::Create(args) => create::run(app, &args),
         Command::Edit(args) => edit::run(app, &args),
+        Command::Grow(args) => grow::run(app, &args),
         Command::List(args) => list::run(app, &args),
         Command::Delete(args) => delete::run(app, &args),
     }
