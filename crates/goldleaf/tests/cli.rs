@@ -144,7 +144,9 @@ impl Bench {
         ] {
             let file = tree.join(file);
             fs::create_dir_all(file.parent().expect("a parent")).expect("a directory");
-            fs::write(file, text).expect("a file");
+            if !file.exists() {
+                fs::write(file, text).expect("a file");
+            }
         }
         let blocks = (PART_LEN / 4096).to_string();
         let offset = format!("offset={PART_START}");
@@ -443,6 +445,61 @@ fn from_a_disk_to_a_desktop_and_back() {
     let deletion = bench.json(&["image", "delete", "golden", "--dry-run"]);
     assert_eq!(bench.json(&["image", "delete", "golden"]), deletion);
     assert_eq!(bench.stored("images"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn secrets_in_an_image_are_found() {
+    const SECRETS: [&str; 20] = [
+        "etc/machine-id",
+        "etc/ssh/ssh_host_rsa_key",
+        "etc/ssh/ssh_host_ecdsa_key",
+        "etc/ssh/ssh_host_ed25519_key",
+        "etc/krb5.keytab",
+        "etc/hostid",
+        "etc/ssl/private/ssl-cert-snakeoil.key",
+        "etc/wireguard/wg0.conf",
+        "etc/NetworkManager/system-connections/office.nmconnection",
+        "etc/wpa_supplicant/wpa_supplicant.conf",
+        "etc/sssd/sssd.conf",
+        "root/.ssh/id_ed25519",
+        "var/cache/debconf/passwords.dat",
+        "var/lib/samba/private/secrets.tdb",
+        "var/lib/sss/secrets/secrets.ldb",
+        "var/lib/NetworkManager/secret_key",
+        "var/lib/systemd/random-seed",
+        "var/lib/systemd/credential.secret",
+        "var/lib/bluetooth/00:11/info",
+        "var/lib/cloud/data/instance-id",
+    ];
+    const PACKAGE: &str = "Package: wpasupplicant\nStatus: install ok installed\n\
+        Architecture: amd64\nVersion: 1\nConffiles:\n /etc/wpa_supplicant/functions.sh 01234567\n";
+    let bench = Bench::new();
+    let others = [
+        ("etc/ssh/ssh_host_rsa_key.pub", "ssh-rsa AAAA"),
+        ("etc/ssh/ssh_host_dsa_key", ""),
+        ("var/lib/dbus/machine-id", "uninitialized\n"),
+        ("etc/wpa_supplicant/functions.sh", "a conffile"),
+        ("etc/ssh/sshd_config", "Port 22\n"),
+    ];
+    let planted = SECRETS.iter().map(|path| (*path, "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0\n"));
+    for (path, text) in planted.chain(others).chain([("var/lib/dpkg/status", PACKAGE)]) {
+        let path = bench.path("tree").join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    }
+    let disk = bench.debian("secrets.raw", &[]);
+    let disk = disk.to_str().expect("a path");
+    let imported = bench.json(&["image", "import", disk, "--name", "golden"]);
+    let mut found: Vec<String> =
+        serde_json::from_value(imported["identity"].clone()).expect("paths");
+    found.sort();
+    let mut expected = SECRETS.map(|path| format!("/{path}"));
+    expected.sort();
+    assert_eq!(found, expected);
+    // Desktops get machine-id and host keys of their own, and no seed.
+    let remarks = imported["remarks"].to_string();
+    assert!(remarks.contains("would share /etc/NetworkManager/system-connections/"), "{remarks}");
+    assert!(remarks.contains("and 14 more secrets"), "{remarks}");
 }
 
 #[test]

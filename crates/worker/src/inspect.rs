@@ -11,6 +11,7 @@ use goldleaf_tree::{FileTree, GuestPath, is_obeyed, read_whole, resolve};
 
 use crate::WorkerError;
 use crate::fstab::{self, DeviceName, Mount};
+use crate::identity;
 use crate::protocol::{DiskReport, DiskSpec, GrowTask, GrownTable, Problem, VolumeSpec};
 use crate::serve::{Handed, refused};
 
@@ -18,20 +19,6 @@ use crate::serve::{Handed, refused};
 const TEXT_MAX: u64 = 1 << 20;
 /// What makes a tree a system's root, one of these.
 const INIT: &[&str] = &["/usr/lib/systemd/systemd", "/sbin/init", "/usr/sbin/init"];
-/// What no two machines may share.
-const IDENTITY: &[&str] = &[
-    "/etc/machine-id",
-    "/var/lib/dbus/machine-id",
-    "/etc/ssh/ssh_host_rsa_key",
-    "/etc/ssh/ssh_host_ecdsa_key",
-    "/etc/ssh/ssh_host_ed25519_key",
-    "/etc/ssh/ssh_host_dsa_key",
-    "/etc/krb5.keytab",
-    "/etc/hostid",
-    "/var/lib/systemd/random-seed",
-    "/var/lib/systemd/credential.secret",
-];
-
 /// A partition, or the whole of a disk without any, and what it holds.
 struct Part {
     number: u32,
@@ -223,23 +210,19 @@ fn describe(report: &mut DiskReport, parts: &[Part], root: usize) -> Result<(), 
     for mount in fstab::parse(&text(tree, "/etc/fstab").unwrap_or_default()) {
         add_mount(report, parts, root, &mount);
     }
-    for path in IDENTITY {
-        if carries(tree, path)
-            && let Ok(path) = GuestPath::parse(path)
-        {
-            report.identity.push(path);
-        }
+    let identity = identity::find(tree)?;
+    if let Some(first) = identity.shared.first() {
+        let others = match identity.shared.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more secrets"),
+        };
+        report.remarks.push(format!(
+            "every desktop would share {first}{others}; `image edit` is the place to remove what \
+             is not meant for all"
+        ));
     }
+    report.identity = identity.all;
     Ok(())
-}
-
-/// Whether identity is really there: an empty or `uninitialized` machine-id is not.
-fn carries(tree: &dyn FileTree, path: &str) -> bool {
-    if !exists(tree, path) {
-        return false;
-    }
-    let words = text(tree, path).unwrap_or_else(|| "binary".into());
-    !matches!(words.trim(), "" | "uninitialized")
 }
 
 /// What a system calls itself, if it says so: a line that holds nothing to be obeyed.

@@ -17,6 +17,7 @@ mod error;
 mod facts;
 mod fstab;
 mod harvest;
+mod identity;
 mod inspect;
 mod launch;
 mod merging;

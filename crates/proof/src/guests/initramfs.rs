@@ -61,7 +61,42 @@ pub fn make(place: &Path) -> Result<Boot> {
     archive.add("TRAILER!!!", 0, (0, 0), &[]);
     let initrd = place.join("initrd");
     fs::write(&initrd, archive.0)?;
-    Ok(Boot { kernel: kernel.image, initrd })
+    let plain = place.join("vmlinux");
+    let kernel = if uncompress(&kernel.image, &plain)? { plain } else { kernel.image };
+    Ok(Boot { kernel, initrd })
+}
+
+/// Takes the kernel out of its compressed form. QEMU boots it as well (by PVH), and the emulated
+/// processor is spared a fifth of the boot; `false` where the tool for that is missing.
+///
+/// Specification: `Documentation/arch/x86/boot.rst` of the kernel (`setup_sects`, `payload_offset`,
+/// `payload_length`); the payload ends with its length when unpacked.
+fn uncompress(image: &Path, to: &Path) -> Result<bool> {
+    let bytes = fs::read(image)?;
+    let number = |at: usize| {
+        let field = bytes.get(at..at + 4)?;
+        Some(u32::from_le_bytes(field.try_into().ok()?) as usize)
+    };
+    let place = || {
+        let setup = (usize::from(*bytes.get(0x1F1)?).max(1) + 1) * 512;
+        let (start, len) = (setup + number(0x248)?, number(0x24C)?);
+        bytes.get(start..(start + len).checked_sub(4)?)
+    };
+    let payload = place().ok_or_else(|| format!("{} is no kernel", image.display()))?;
+    let program = match payload {
+        [0x02, 0x21, 0x4C, 0x18, ..] => "lz4",
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => "zstd",
+        [0xFD, b'7', b'z', ..] => "xz",
+        _ => return Ok(false),
+    };
+    let packed = to.with_extension("packed");
+    fs::write(&packed, payload)?;
+    let Ok(output) = tools::run(program, &["-dcq", text(&packed)?]) else { return Ok(false) };
+    let is_elf = output.status.success() && output.stdout.starts_with(b"\x7FELF");
+    if is_elf {
+        fs::write(to, output.stdout)?;
+    }
+    Ok(is_elf)
 }
 
 /// A kernel and where its modules are, if it has some.
