@@ -165,7 +165,11 @@ impl Composer {
             self.drop_entry(found.ino)?;
             self.top().remove(found);
         }
-        self.want(|wanted| wanted.add(path, node));
+        if node.link.is_some_and(|link| self.links.contains_key(&link)) {
+            self.want(|wanted| wanted.add_name(name));
+        } else {
+            self.want(|wanted| wanted.add(path, node));
+        }
         Ok(())
     }
 

@@ -52,10 +52,14 @@ impl Wanted {
         self.blocks += count;
     }
 
+    /// Counts a name of a node that is there already.
+    pub(crate) fn add_name(&mut self, name: &[u8]) {
+        self.entries += (8 + name.len() as u64).next_multiple_of(4);
+    }
+
     /// Counts a node that is to be put at a path.
     pub(crate) fn add(&mut self, path: &GuestPath, node: &PutNode) {
-        let name = path.name().unwrap_or_default();
-        self.entries += (8 + name.len() as u64).next_multiple_of(4);
+        self.add_name(path.name().unwrap_or_default());
         if node.link.is_some_and(|link| !self.links.insert(link)) {
             return;
         }

@@ -82,6 +82,9 @@ fn a_name_of_a_node_that_is_counted_costs_nothing() {
         put("/d", linked),
     ];
     assert_eq!(shortage(&bench, &ops).blocks, 1000 + 1);
+    let linked = PutNode { link: Some(8), ..of_blocks(10) };
+    let ops = [put("/a", linked.clone()), put("/b", of_blocks(free.blocks)), put("/c", linked)];
+    assert_eq!(shortage(&bench, &ops).blocks, 10 + 1, "its node was made before");
 }
 
 #[test]

@@ -65,9 +65,9 @@ impl Editing {
         listener: &dyn Listener,
     ) -> Result<Self, PlayerError> {
         let images = home.images()?;
-        let base = images.open(name, None)?;
         let dir = images.dir(name)?;
         let _lock = lock_image(&dir, name)?;
+        let base = images.open(name, None)?;
         let mut bench = Bench::open(home, &format!("image-{name}"), options)?;
         let (disk, number) = (Arc::new(base.device()?), base.record.number);
         let digest = Hex::try_from(base.record.digest.clone())

@@ -41,9 +41,9 @@ pub fn grow_image(
     progress: &dyn Progress,
 ) -> Result<Grown, PlayerError> {
     let images = home.images()?;
-    let base = images.open(name, None)?;
     let dir = images.dir(name)?;
     let _lock = lock_image(&dir, name)?;
+    let base = images.open(name, None)?;
     let bench = Bench::open(home, &format!("image-{name}"), &StartOptions::default())?;
     if bench.image_version().is_some() {
         return Err(PlayerError::Refused(format!(

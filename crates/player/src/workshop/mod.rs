@@ -7,9 +7,9 @@
 //!                                               version   what both make a version with
 //!                                               record    the next version of an apps layer
 //! ```
-//! Edit and record boot a writable session that reboots like a real machine. When the guest powers off, an
-//! edit becomes the image's next version, and a recording becomes a version of an apps layer. Work
-//! that was cut off stays on its bench, and goes on there when it is asked for again.
+//! Edit and record boot a writable session that reboots like a real machine. When the guest powers
+//! off, an edit becomes the image's next version, and a recording becomes a version of an apps
+//! layer. Work that was cut off stays on its bench, and goes on there when it is asked for again.
 
 mod bench;
 mod edit;
