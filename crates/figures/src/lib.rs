@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
@@ -152,11 +153,13 @@ impl Table {
         Ok(())
     }
 
-    /// Adds a line to `bench/NAME` of the source tree: the seed, and name and value of all figures.
+    /// Adds a line to `bench/NAME` of the source tree: its commit, the seed, and name and
+    /// value of all figures.
     pub fn add_to_totals(&self, name: &str, seed: u64) -> io::Result<()> {
         let figures: BTreeMap<&str, f64> =
             self.0.iter().map(|row| (row.name.as_str(), row.value)).collect();
-        let line = serde_json::json!({ "seed": seed, "figures": figures });
+        let commit = commit()?;
+        let line = serde_json::json!({ "commit": commit, "seed": seed, "figures": figures });
         let mut file = OpenOptions::new().create(true).append(true).open(target(name)?)?;
         writeln!(file, "{line}")
     }
@@ -167,6 +170,14 @@ fn write(name: &str, rows: &[Row]) -> io::Result<()> {
     std::fs::write(&path, serde_json::to_string_pretty(rows)? + "\n")?;
     eprintln!("written to {}", path.display());
     Ok(())
+}
+
+/// What the source tree is at; nothing where it is no repository.
+fn commit() -> io::Result<Option<String>> {
+    let tree = env!("CARGO_MANIFEST_DIR");
+    let said = Command::new("git").args(["-C", tree, "rev-parse", "--short", "HEAD"]).output()?;
+    let name = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    Ok(said.status.success().then_some(name))
 }
 
 fn target(name: &str) -> io::Result<PathBuf> {
