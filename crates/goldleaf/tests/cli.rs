@@ -531,6 +531,9 @@ fn layers_that_do_not_fit_say_what_is_missing_and_what_helps() {
     assert_eq!(images[0]["versions"].as_array().map(Vec::len), Some(2));
     let again = bench.refused(&cure, USER);
     assert!(again.error.contains("already"), "{}", again.error);
+    let odd = ((1 << 30) + 1).to_string();
+    let grown = bench.json(&["image", "grow", "golden", "--size", &odd]);
+    assert_eq!((&grown["version"], &grown["to"]), (&3.into(), &((1_u64 << 30) + 4096).into()));
     assert!(bench.stored("workshop").iter().all(|path| path.extension() == Some("lock".as_ref())));
     bench.refused(&["image", "grow", "nothing", "--size", "2G"], USER);
 }

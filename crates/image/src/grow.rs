@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use goldleaf_block::ByteLen;
+use goldleaf_block::{BLOCK_SIZE, ByteLen};
 use goldleaf_host::File;
 use goldleaf_worker::protocol::{DiskReport, GrowTask, GrownTable, Task};
 use goldleaf_worker::{Launcher, Scale};
@@ -11,7 +11,7 @@ use goldleaf_worker::{Launcher, Scale};
 use crate::ImageError;
 use crate::import::{inspect, whole_file};
 
-/// Grows a raw disk to `bytes`. Disks do not shrink.
+/// Grows a raw disk to `bytes`, rounded up to whole blocks. Disks do not shrink.
 pub fn grow(
     launcher: &Launcher,
     file: &Arc<dyn File>,
@@ -19,6 +19,7 @@ pub fn grow(
     bytes: u64,
 ) -> Result<(), ImageError> {
     let len = file.len().map_err(ImageError::io("reading a length"))?;
+    let bytes = bytes.div_ceil(BLOCK_SIZE).saturating_mul(BLOCK_SIZE);
     if bytes <= len {
         return Err(ImageError::Refused {
             reason: format!("the disk has {len} bytes already, and {bytes} were asked for"),
