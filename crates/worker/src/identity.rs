@@ -21,14 +21,15 @@ const PLACES: &[&str] = &["/etc", "/var/lib", "/var/cache/debconf", "/root/.ssh"
 /// What the rules drop or take for a user's, and no two machines may share all the same.
 const ALSO: &[&str] =
     &["/var/lib/systemd/random-seed", "/var/lib/urandom/random-seed", "/root/.ssh/id_"];
-/// Of what is found: each desktop gets its own, or goes without.
+/// Of what is found: each desktop gets its own, or goes without (the player makes its identity).
 const RENEWED: &[&str] = &[
     "/etc/machine-id",
     "/etc/hostname",
-    "/etc/ssh/ssh_host_",
-    "/var/lib/dbus/machine-id",
+    "/etc/ssh/ssh_host_ed25519_key",
+    "/etc/ssh/ssh_host_ecdsa_key",
+    "/etc/ssh/ssh_host_rsa_key",
     "/var/lib/systemd/random-seed",
-    "/var/lib/urandom/random-seed",
+    "/var/lib/systemd/credential.secret",
 ];
 /// Entries that are looked at; a small part of this is in those places of a real system.
 const ENTRIES_MAX: usize = 1 << 20;
