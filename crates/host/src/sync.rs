@@ -17,6 +17,19 @@ pub use std::sync::atomic::Ordering;
 #[cfg(any(test, feature = "sim"))]
 pub use decided::{AtomicBool, AtomicU32, AtomicU64, Guard, Mutex, MutexGuard, RwLock};
 
+/// Does two things at once; one after the other where somebody decides who runs when.
+pub fn both<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
+    #[cfg(any(test, feature = "sim"))]
+    if crate::sim::turns::is_decided() {
+        return (one(), other());
+    }
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
+    })
+}
+
 #[cfg(any(test, feature = "sim"))]
 mod decided {
     use std::ops::{Deref, DerefMut};

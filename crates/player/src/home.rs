@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use goldleaf_host::{
-    Clock, Dir, Entropy, RealClock, RealDir, RealEntropy, read_file, replace_file,
+    Clock, Dir, Entropy, RealClock, RealDir, RealEntropy, planted, read_file, replace_file,
 };
 use goldleaf_image::Images;
 use goldleaf_store::Store;
@@ -93,6 +93,18 @@ impl Home {
             }
             other => other.map_err(what()),
         }
+    }
+
+    /// Makes durable what is about to be built upon: whoever put it on its shelf may have been
+    /// killed before it was.
+    pub fn settle(&self, shelf: &str, name: &str) -> Result<(), PlayerError> {
+        if planted("what a killed process left is built upon") {
+            return Ok(());
+        }
+        let what = || PlayerError::io(format!("syncing {shelf}/{name}"));
+        let shelf = self.sub(shelf)?;
+        shelf.dir(name).and_then(|dir| dir.sync()).map_err(what())?;
+        shelf.sync().map_err(what())
     }
 
     /// Unix time in whole seconds.

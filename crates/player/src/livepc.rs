@@ -102,8 +102,10 @@ pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
         return Err(PlayerError::Exists { kind: "LivePC", name: new.name });
     }
     home.images()?.record(&new.image)?;
+    home.settle("images", &new.image)?;
     for layer in &new.layers {
         crate::apps::get(home, layer)?;
+        home.settle("layers", layer)?;
     }
     if let Some(rules) = &new.rules {
         rules.parse()?;

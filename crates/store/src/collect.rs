@@ -161,7 +161,8 @@ fn plan(tables: &Tables, live: &LiveSet) -> Result<CollectPlan, StoreError> {
             small.push((Rewrite { pack: id, reason: RewriteReason::Small, live: alive }, total));
         }
     }
-    if small.len() > SMALL_MAX {
+    // What is written anew becomes a pack too: counted now, or the next plan would go on with it.
+    if small.len() + usize::from(!plan.rewrite.is_empty()) > SMALL_MAX {
         plan.gained.0 += small.iter().map(|(rewrite, total)| total - rewrite.live.0).sum::<u64>();
         plan.rewrite.extend(small.into_iter().map(|(rewrite, _)| rewrite));
     }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use goldleaf_host::{Dir, Lock};
+use goldleaf_host::{Dir, Lock, planted};
 
 use crate::StoreError;
 
@@ -50,7 +50,8 @@ impl Exclusive {
     pub(crate) fn take(dir: &Arc<dyn Dir>) -> Result<Self, StoreError> {
         let locks = lock_dir(dir)?;
         let mut taken = Vec::with_capacity(SLOTS);
-        for slot in 0..SLOTS {
+        let slots = if planted("a collection does not keep others away") { 0 } else { SLOTS };
+        for slot in 0..slots {
             match try_slot(locks.as_ref(), slot)? {
                 Some(lock) => taken.push(lock),
                 None => return Err(StoreError::Busy("something is being filed into it")),

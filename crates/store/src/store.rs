@@ -189,6 +189,11 @@ impl Store {
         Ok(PackWriter::new(self.inner.clone(), hold, self.inner.tables()))
     }
 
+    /// Keeps collection away, for who builds on content that no durable root names yet.
+    pub fn hold(&self) -> Result<Hold, StoreError> {
+        Hold::take(&self.inner.dir)
+    }
+
     /// Keeps every filing away, so that roots can be read and the store collected.
     pub fn exclusive(&self) -> Result<Exclusive, StoreError> {
         let exclusive = Exclusive::take(&self.inner.dir)?;

@@ -82,6 +82,11 @@ pub(crate) fn step(what: &'static str) {
     });
 }
 
+/// Whether somebody decides when this thread runs.
+pub(crate) fn is_decided() -> bool {
+    SEAT.with_borrow(Option::is_some)
+}
+
 /// Waits until the lock may be free; false when nobody decides about this thread.
 pub(crate) fn wait_for(lock: usize) -> bool {
     SEAT.with_borrow(|seat| {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use goldleaf_block::{
     BLOCK_SIZE, BlockNo, ExtentMap, FileBlocks, MapDevice, ReadBlocks, SourceIndex,
 };
+use goldleaf_host::sync::both;
 use goldleaf_host::{Dir, File, Progress, read_file};
 use goldleaf_layer::merge::{FileState, Note, Record};
 use goldleaf_layer::plan::Report;
@@ -169,7 +170,11 @@ pub fn pinned_packs(
     let cache = desktop.create_dir("composed").map_err(what())?;
     let (mut packs, mut is_known) = (Vec::new(), session.is_none());
     for item in cache.list().map_err(what())?.iter().filter(|item| item.is_dir) {
-        let dir = cache.dir(&item.name).map_err(what())?;
+        let dir = match cache.dir(&item.name) {
+            // Cleared meanwhile, by a desktop that has made another.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(what())?,
+        };
         let facts = read_file(dir.as_ref(), "facts", MAP_LIMIT).ok();
         if let Some(facts) = facts.and_then(|bytes| decode_facts(&bytes).ok()) {
             packs.extend(facts.packs);
@@ -252,15 +257,12 @@ fn make(
     };
     let Made { composition: Composition { reply, packs, entries, usage }, parts, map } = made;
     // The worker has left its processor: what is to be hashed and what is to be written share both.
-    let (bytes, hasher) = std::thread::scope(|scope| {
-        let hasher = scope.spawn(|| metadata_hasher(&metadata));
-        let bytes = map.to_bytes();
-        let written = write_plain(dir.as_ref(), "map", &bytes);
-        let hasher = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        written.and_then(|()| Ok((bytes, hasher?)))
-    })?;
+    let bytes = map.to_bytes();
+    let (hasher, written) =
+        both(|| metadata_hasher(&metadata), || write_plain(dir.as_ref(), "map", &bytes));
+    written?;
     let facts = Facts {
-        digest: with_map(hasher, &bytes),
+        digest: with_map(hasher?, &bytes),
         packs: pack_names(stack, &packs)?,
         below: reply.below,
         dormant: reply.dormant,

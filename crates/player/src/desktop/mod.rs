@@ -20,7 +20,7 @@ mod upkeep;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use goldleaf_host::{Dir, Lock};
+use goldleaf_host::{Dir, Lock, planted};
 use goldleaf_image::check_name;
 use goldleaf_layer::Kind;
 
@@ -60,17 +60,13 @@ impl Desktop {
     /// Opens and locks a desktop.
     pub fn open(home: &Home, name: &str) -> Result<Self, PlayerError> {
         let dir = directory(home, name)?;
-        let lock = dir.try_lock("lock").map_err(PlayerError::io("locking a desktop"))?;
-        let lock = lock.ok_or_else(|| PlayerError::Busy {
-            kind: "desktop",
-            name: name.into(),
-            detail: "a session runs, or another command works on it".into(),
-        })?;
-        // What is there is built upon now, and must not go with the next power cut: whoever put it
-        // there may have been killed before it was durable.
-        dir.sync().map_err(PlayerError::io("opening a desktop"))?;
+        let is_early = planted("a desktop is read before it is locked");
+        let early = if is_early { Some(record(&dir, name)?) } else { None };
+        let lock = lock(dir.as_ref(), name)?;
+        home.settle("desktops", name)?;
         // Read under the lock: the record that was there before may have moved on.
-        Ok(Self { record: record(&dir, name)?, dir, _lock: lock })
+        let record = early.map_or_else(|| record(&dir, name), Ok)?;
+        Ok(Self { record, dir, _lock: lock })
     }
 
     /// Writes the root record: the one durable move by which anything changes. It has a name.
@@ -106,6 +102,15 @@ impl Desktop {
         let image = (livepc.image, number);
         Ok(StackVersions { image, apps, private: self.record.private_versions(), rules })
     }
+}
+
+fn lock(dir: &dyn Dir, name: &str) -> Result<Box<dyn Lock>, PlayerError> {
+    let lock = dir.try_lock("lock").map_err(PlayerError::io("locking a desktop"))?;
+    lock.ok_or_else(|| PlayerError::Busy {
+        kind: "desktop",
+        name: name.into(),
+        detail: "a session runs, or another command works on it".into(),
+    })
 }
 
 /// The directory of a desktop that exists.
@@ -151,13 +156,14 @@ pub fn create(home: &Home, name: &str, livepc: &str) -> Result<DesktopRecord, Pl
     check_name(name)?;
     let livepc = crate::livepc::get(home, livepc)?;
     let desktops = home.sub("desktops")?;
+    let dir = desktops.create_dir(name).map_err(PlayerError::io("making a desktop"))?;
+    let _lock = lock(dir.as_ref(), name)?;
     match peek(home, name) {
         Ok(_) => return Err(PlayerError::Exists { kind: "desktop", name: name.into() }),
         Err(PlayerError::Unknown { .. }) => {}
         Err(error) => return Err(error),
     }
-    let dir = desktops.create_dir(name).map_err(PlayerError::io("making a desktop"))?;
-    let _lock = dir.try_lock("lock").map_err(PlayerError::io("locking a desktop"))?;
+    home.settle("livepcs", &livepc.name)?;
     let image = home.images()?.open(&livepc.image, None)?;
     let (version, hold) = step("desktop.identity", || identity::make(home, &dir, name, &image))?;
     let identity = LayerHistory { versions: vec![version], next: 2 };

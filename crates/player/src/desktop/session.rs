@@ -260,7 +260,12 @@ impl Live {
         listener: &dyn Listener,
     ) -> Result<Self, PlayerError> {
         let before = home.clock.monotonic();
+        // The packs that the disk is composed over are pinned by it, but not before it is there.
+        let is_late = planted("a session is composed while content is collected");
+        let _hold = if is_late { None } else { Some(home.public()?.hold()?) };
         let versions = desktop.versions(home)?;
+        home.settle("images", &versions.image.0)?;
+        versions.apps.iter().try_for_each(|(name, _)| home.settle("layers", name))?;
         let stack = Stack::open(home, &desktop.dir, &versions)?;
         let (composed, _) = compose(home, &desktop.dir, &stack, listener)?;
         let number = desktop.record.next_session;

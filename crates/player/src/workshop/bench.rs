@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 use goldleaf_block::{BlockError, ReadBlocks, SessionDevice, SessionId, WriteBlocks};
-use goldleaf_host::{Dir, Lock};
+use goldleaf_host::{Dir, Lock, planted};
 use goldleaf_image::ImageError;
 use goldleaf_vm::{AfterReboot, SessionEnd};
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,9 @@ impl Bench {
         home.entropy.fill(&mut id).map_err(PlayerError::io("drawing random numbers"))?;
         let dir = self.dir.create_dir(SESSION).map_err(what())?;
         let device = SessionDevice::create(dir, base, SessionId(id), digest)?;
+        if !planted("a bench's session is not synced") {
+            self.dir.sync().map_err(what())?;
+        }
         self.parent.sync().map_err(what())?;
         let record = BenchRecord { format: 1, image_version, made: None };
         self.write("workshop.begin", record)?;
@@ -186,6 +189,7 @@ fn is_adopted(home: &Home, bench: &str, record: &BenchRecord) -> Result<bool, Pl
     Ok(match bench.split_once('-') {
         Some(("image", name)) => match home.images()?.record(name) {
             Ok(image) => {
+                home.settle("images", name)?;
                 let versions = image.versions.iter();
                 let mut later = versions.filter(|one| one.number > record.image_version);
                 later.any(|version| version.digest == *made)
@@ -194,7 +198,10 @@ fn is_adopted(home: &Home, bench: &str, record: &BenchRecord) -> Result<bool, Pl
             Err(error) => return Err(error.into()),
         },
         Some(("layer", name)) => match crate::apps::get(home, name) {
-            Ok(layer) => layer.versions.iter().any(|one| one.digest.0.to_string() == *made),
+            Ok(layer) => {
+                home.settle("layers", name)?;
+                layer.versions.iter().any(|one| one.digest.0.to_string() == *made)
+            }
             Err(PlayerError::Unknown { .. }) => false,
             Err(error) => return Err(error),
         },
@@ -212,11 +219,22 @@ fn lock(workshop: &Arc<dyn Dir>, bench: &str) -> Result<Option<Box<dyn Lock>>, P
     workshop.try_lock(&format!("{bench}.lock")).map_err(what())
 }
 
+/// Clears a bench; the record goes first, for good: while it is there, work goes on.
 fn clear(workshop: &Arc<dyn Dir>, bench: &str) -> Result<(), PlayerError> {
-    match workshop.remove_dir_all(bench) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(what()(error)),
-        _ => Ok(()),
+    let dir = match workshop.dir(bench) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(what())?,
+    };
+    match dir.remove(RECORD) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => {
+            other.map_err(what())?;
+            if !planted("a bench goes before its record") {
+                dir.sync().map_err(what())?;
+            }
+        }
     }
+    workshop.remove_dir_all(bench).map_err(what())
 }
 
 /// Benches without work that could go on, which crashes left: named, and cleared where `apply`.

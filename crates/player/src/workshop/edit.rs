@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use goldleaf_block::{SessionDevice, SourceIndex};
-use goldleaf_host::{Dir, Lock};
+use goldleaf_host::{Dir, Lock, planted};
 use goldleaf_image::{ImageVersion, Images};
 use goldleaf_vm::SessionEnd;
 
@@ -36,14 +36,20 @@ pub fn edit_image(
     Ok(Edited { version: edit.adopt(home, listener)?, end })
 }
 
-/// Keeps others from making versions of an image.
-pub(super) fn lock_image(dir: &Arc<dyn Dir>, name: &str) -> Result<Box<dyn Lock>, PlayerError> {
+/// Keeps others from making versions of an image; what is there is durable.
+pub(super) fn lock_image(
+    home: &Home,
+    dir: &Arc<dyn Dir>,
+    name: &str,
+) -> Result<Box<dyn Lock>, PlayerError> {
     let lock = dir.try_lock("lock").map_err(PlayerError::io("locking an image"))?;
-    lock.ok_or_else(|| PlayerError::Busy {
+    let lock = lock.ok_or_else(|| PlayerError::Busy {
         kind: "image",
         name: name.into(),
         detail: "it is being edited or imported".into(),
-    })
+    })?;
+    home.settle("images", name)?;
+    Ok(lock)
 }
 
 /// An edit under way: nobody else works on the image while this lives.
@@ -66,8 +72,10 @@ impl Editing {
     ) -> Result<Self, PlayerError> {
         let images = home.images()?;
         let dir = images.dir(name)?;
-        let _lock = lock_image(&dir, name)?;
-        let base = images.open(name, None)?;
+        let is_early = planted("an image is read before it is locked");
+        let early = if is_early { Some(images.open(name, None)?) } else { None };
+        let _lock = lock_image(home, &dir, name)?;
+        let base = early.map_or_else(|| images.open(name, None), Ok)?;
         let mut bench = Bench::open(home, &format!("image-{name}"), options)?;
         let (disk, number) = (Arc::new(base.device()?), base.record.number);
         let digest = Hex::try_from(base.record.digest.clone())

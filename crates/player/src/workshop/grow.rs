@@ -42,7 +42,7 @@ pub fn grow_image(
 ) -> Result<Grown, PlayerError> {
     let images = home.images()?;
     let dir = images.dir(name)?;
-    let _lock = lock_image(&dir, name)?;
+    let _lock = lock_image(home, &dir, name)?;
     let base = images.open(name, None)?;
     let bench = Bench::open(home, &format!("image-{name}"), &StartOptions::default())?;
     if bench.image_version().is_some() {

@@ -38,6 +38,7 @@ pub fn record_layer(
     goldleaf_image::check_name(name)?;
     let mut bench = Bench::open(home, &format!("layer-{name}"), options)?;
     let number = home.images()?.open(image, bench.image_version())?.record.number;
+    home.settle("images", image)?;
     let versions = StackVersions {
         image: (image.into(), number),
         apps: Vec::new(),

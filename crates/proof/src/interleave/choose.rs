@@ -45,28 +45,29 @@ pub struct Ranks {
     falls: Vec<u64>,
     step: u64,
     /// Whether only locks and files count as steps.
-    coarse: bool,
+    is_coarse: bool,
     /// Below the rank of everybody.
     floor: u64,
 }
 
 impl Ranks {
-    /// About how many steps all threads take together, and how many of them are coarse.
-    const STEPS: [u64; 2] = [200, 80];
-
-    /// For so many threads.
-    pub fn new(mut dice: Dice, threads: usize, falls: u64, coarse: bool) -> Self {
+    /// For so many threads, which take about so many steps together.
+    pub fn new(mut dice: Dice, threads: usize, falls: u64, steps: u64) -> Self {
         let ranks = (0..threads).map(|_| falls + dice.below(1 << 32)).collect();
-        let steps = Self::STEPS[usize::from(coarse)];
         let fallen = (0..falls).map(|_| dice.below(steps)).collect();
-        Self { ranks, falls: fallen, step: 0, coarse, floor: falls }
+        Self { ranks, falls: fallen, step: 0, is_coarse: false, floor: falls }
+    }
+
+    /// Only locks and files count as steps.
+    pub fn coarse(self) -> Self {
+        Self { is_coarse: true, ..self }
     }
 }
 
 impl Choose for Ranks {
     fn choose(&mut self, last: Option<usize>, next: &[Option<&'static str>]) -> usize {
         let what = last.and_then(|last| next[last]);
-        if self.coarse && matches!(what, Some("load" | "store" | "swap" | "add" | "subtract")) {
+        if self.is_coarse && matches!(what, Some("load" | "store" | "swap" | "add" | "subtract")) {
             return last.unwrap_or_default();
         }
         self.step += 1;

@@ -19,7 +19,7 @@
 //! it, and prints the schedule.
 
 mod bugs;
-mod choose;
+pub mod choose;
 mod judge;
 mod known;
 mod work;
@@ -35,6 +35,7 @@ use goldleaf_host::sim::turns::{self, Choose, Ran, Step};
 use crate::Result;
 use crate::budget::Budget;
 use crate::dice::Dice;
+use crate::moves::hands;
 use crate::storage::bugs::survivors;
 use crate::storage::workload::{Base, content, create, open};
 use choose::{All, Ranks, Walk};
@@ -44,6 +45,10 @@ pub use bugs::BUGS;
 
 /// Ways in which one cut turns out that are looked at.
 const WAYS: u64 = 3;
+
+/// About how many steps all threads take together, and how many of them are at locks and files.
+const STEPS: u64 = 200;
+const STEPS_COARSE: u64 = 80;
 
 /// What is done, whatever the order.
 #[derive(Debug, Clone, Default)]
@@ -83,7 +88,9 @@ pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {
     let row = Row::new("interleavings.schedules", tried as f64, "");
     table.push(row.bar(Bar::AtLeast(budget.of(1e5, 1e7))));
     table.push(Row::new("interleavings.failures", f64::from(failed), "").bar(Bar::AtMost(0.0)));
-    let (planted, survived) = (BUGS.len() as f64, survivors(BUGS, bugs::hunt).len() as f64);
+    hands::run(budget, table)?;
+    let survived = survivors(BUGS, bugs::hunt).len() + survivors(hands::BUGS, hands::hunt).len();
+    let (planted, survived) = ((BUGS.len() + hands::BUGS.len()) as f64, survived as f64);
     let row = Row::new("mutants.interleaved", planted - survived, "bugs");
     table.push(row.beside("planted", planted).bar(Bar::Ratio(1.0)));
     Ok(())
@@ -140,7 +147,8 @@ fn chance(seed: u64, bug: Option<&'static str>) -> std::result::Result<(), Failu
     let choose: Box<dyn Choose> = match way {
         0 => Box::new(Walk::new(dice, 3)),
         1 => Box::new(Walk::new(dice, 12)),
-        _ => Box::new(Ranks::new(dice, threads, falls, way > 3)),
+        2 | 3 => Box::new(Ranks::new(dice, threads, falls, STEPS)),
+        _ => Box::new(Ranks::new(dice, threads, falls, STEPS_COARSE).coarse()),
     };
     try_plan(plan, choose)
 }

@@ -9,13 +9,13 @@ use goldleaf_player::desktop::StartOptions;
 use goldleaf_player::workshop::Editing;
 
 use crate::Result;
-use crate::storage::oracle::{BLOCK, Oracle};
+use crate::storage::oracle::Oracle;
 use crate::storage::workload::Random;
 
 use super::look;
 use super::model::State;
-use super::play::{MOVES, Move, Play, Stop};
-use super::toy::{DISK_LEN, FILE_LEN, FILES, IMAGE, World};
+use super::play::{MOVES, Move, Play, Stop, settle};
+use super::toy::{IMAGE, World};
 
 /// Sessions that are filed before a life begins. A collection joins packs from the seventeenth on.
 const PASTS: [usize; 4] = [0, 14, 18, 22];
@@ -79,19 +79,9 @@ pub fn life(seed: u64) -> std::result::Result<Met, String> {
 impl Life {
     fn new(seed: u64) -> Result<Self> {
         let mut random = Random(seed);
-        let mut image = vec![0; DISK_LEN];
-        for file in image.chunks_mut(FILE_LEN).take(FILES) {
-            if random.below(2) == 0 {
-                file.chunks_mut(BLOCK).for_each(|block| block.fill(random.below(255) as u8 + 1));
-            }
-        }
         let (world, mut dir) = (World::new(seed), SimDir::new());
-        world.furnish(&dir, &image)?;
-        let nowhere = (Move::Collection, 1);
-        let mut play = Play::new(world.home(&dir)?, &dir, &mut random, nowhere, State::new(image));
         let past = PASTS[seed as usize % PASTS.len()];
-        play.live(past).map_err(|stop| format!("{stop:?}"))?;
-        let (state, met) = (play.state, Met::default());
+        let (state, met) = (settle(&world, &dir, &mut random, past)?, Met::default());
         if random.below(4) == 0 {
             dir = dir.crash(seed);
         }

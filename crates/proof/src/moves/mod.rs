@@ -10,8 +10,9 @@
 //! After any cut the home is as before the move or as after it, whole; what a session flushed is
 //! there; whatever a record names is there and is what its digest says; and after a collection
 //! nothing is there that no record names. The same holds after a process that was killed, and after
-//! a power cut that comes behind its successor.
+//! a power cut that comes behind its successor. [`hands`] lets two processes make moves at once.
 
+pub mod hands;
 mod life;
 mod look;
 mod model;
@@ -31,6 +32,8 @@ use play::{MOVES, Move};
 
 /// Bugs that can be planted in the moves, by the name that the code asks for.
 pub const BUGS: &[&str] = &[
+    "a bench goes before its record",
+    "a bench's session is not synced",
     "a collection removes before it has written anew",
     "a collection takes what a session stands on",
     "a new pack's name is not synced",
@@ -40,6 +43,7 @@ pub const BUGS: &[&str] = &[
     "a replaced record's name is not synced",
     "a session goes before the record that forgets it",
     "a version names data that is not synced",
+    "what a killed process left is built upon",
 ];
 
 /// Runs it; returns how many states were looked at.
@@ -113,7 +117,8 @@ mod tests {
             collect(&crates.join(name).join("src"), &mut asked);
         }
         assert!(asked.remove(ELSEWHERE), "a bug of the layers");
-        let listed: BTreeSet<String> = super::BUGS.iter().map(|bug| bug.to_string()).collect();
+        let listed = super::BUGS.iter().chain(super::hands::BUGS);
+        let listed: BTreeSet<String> = listed.map(|bug| bug.to_string()).collect();
         assert_eq!(asked, listed);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::storage::oracle::{BLOCK, Oracle};
 
-use super::toy::{COMPOSED, DISK_LEN, FILE_LEN, FILES, path};
+use super::toy::{APPS_FILE, COMPOSED, DISK_LEN, FILE_LEN, FILES, path};
 
 /// A disk as a guest sees it.
 pub type Disk = Vec<u8>;
@@ -35,6 +35,8 @@ pub struct Sitting {
 pub struct State {
     /// The versions of the image, oldest first.
     pub images: Vec<Disk>,
+    /// What the apps layer has of its file, if there is one.
+    apps: Option<Vec<u8>>,
     layers: [Says; FILES],
     /// Number of the next session, at least.
     next: u64,
@@ -67,14 +69,23 @@ pub fn canonical(disk: &[u8]) -> Disk {
 
 impl State {
     /// A desktop that nobody has used.
-    pub fn new(image: Disk) -> Self {
+    pub fn new(image: Disk, apps: Option<Vec<u8>>) -> Self {
         let layers = [const { Says::Nothing }; FILES];
-        Self { images: vec![image], layers, next: 1, session: None, edit: None }
+        Self { images: vec![image], apps, layers, next: 1, session: None, edit: None }
+    }
+
+    /// A version of the image with what is delivered.
+    fn delivered(&self, image: usize) -> Disk {
+        let mut disk = self.images[image].clone();
+        if let Some(bytes) = &self.apps {
+            disk[APPS_FILE * FILE_LEN..][..FILE_LEN].copy_from_slice(bytes);
+        }
+        disk
     }
 
     /// The disk that a new session begins with.
     pub fn composed(&self) -> Disk {
-        let mut disk = self.images[self.images.len() - 1].clone();
+        let mut disk = self.delivered(self.images.len() - 1);
         for (number, says) in self.layers.iter().enumerate() {
             let place = &mut disk[number * FILE_LEN..(number + 1) * FILE_LEN];
             match says {
@@ -104,10 +115,10 @@ impl State {
     pub fn filed(&self) -> Self {
         let Some(session) = &self.session else { return self.clone() };
         let mut next = self.discarded();
-        let (end, image) = (session.disk.content(), &self.images[session.image]);
+        let (end, below) = (session.disk.content(), self.delivered(session.image));
         for number in changed(&session.base, end) {
             next.layers[number] = match file(end, number) {
-                same if same == file(image, number) => Says::Nothing,
+                same if same == file(&below, number) => Says::Nothing,
                 Some(bytes) => Says::This(bytes.to_vec()),
                 None => Says::Gone,
             };
@@ -115,7 +126,7 @@ impl State {
         next
     }
 
-    /// With files back to what the image has.
+    /// With files back to what is delivered.
     pub fn reset(&self, numbers: &[usize]) -> Self {
         let mut next = self.clone();
         numbers.iter().for_each(|&number| next.layers[number] = Says::Nothing);

@@ -2,6 +2,7 @@
 //! stops in the middle of one.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use goldleaf_block::{BlockError, SessionDevice};
 use goldleaf_host::Silent;
@@ -10,12 +11,13 @@ use goldleaf_player::desktop::{self, Desktop, Live, SessionView, StartOptions};
 use goldleaf_player::workshop::Editing;
 use goldleaf_player::{Home, PlayerError, collect};
 
-use crate::storage::oracle::Oracle;
+use crate::Result;
+use crate::storage::oracle::{BLOCK, Oracle};
 use crate::storage::workload::{Random, Step};
 
 use super::look::read;
 use super::model::State;
-use super::toy::{DESKTOP, DISK_LEN, FILES, IMAGE, path};
+use super::toy::{DESKTOP, DISK_LEN, FILE_LEN, FILES, IMAGE, World, path};
 
 /// What takes durable state from one state to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,36 @@ impl From<BlockError> for Stop {
     }
 }
 
+/// A home with an image of some files, and a desktop with so many filed sessions behind it.
+pub fn settle(
+    world: &Arc<World>,
+    dir: &SimDir,
+    random: &mut Random,
+    sessions: usize,
+) -> Result<State> {
+    let mut image = vec![0; DISK_LEN];
+    for file in image.chunks_mut(FILE_LEN).take(FILES) {
+        if random.below(2) == 0 {
+            file.chunks_mut(BLOCK).for_each(|block| block.fill(random.below(255) as u8 + 1));
+        }
+    }
+    let apps = (random.below(2) == 0).then(|| vec![random.below(255) as u8 + 1; FILE_LEN]);
+    world.furnish(dir, &image, apps.as_deref())?;
+    let nowhere = (Move::Collection, 1);
+    let mut play = Play::new(world.home(dir)?, dir, random, nowhere, State::new(image, apps));
+    play.live(sessions).map_err(|stop| format!("{stop:?}"))?;
+    Ok(play.state)
+}
+
+/// Something to reset: by its path, which files.
+pub fn resettable(random: &mut Random) -> (String, Vec<usize>) {
+    let one = random.below(FILES);
+    match random.below(4) {
+        0 => ("home".into(), (0..FILES).filter(|number| number % 2 == 0).collect()),
+        _ => (path(one), vec![one]),
+    }
+}
+
 /// A round.
 pub struct Play<'a> {
     home: Home,
@@ -84,7 +116,7 @@ pub struct Play<'a> {
     stops: bool,
 }
 
-type Outcome = Result<(), Stop>;
+type Outcome = std::result::Result<(), Stop>;
 
 impl<'a> Play<'a> {
     /// A round that begins with this state.
@@ -101,7 +133,7 @@ impl<'a> Play<'a> {
     }
 
     /// Files some sessions: a desktop with a past has many packs.
-    pub fn live(&mut self, sessions: usize) -> Outcome {
+    fn live(&mut self, sessions: usize) -> Outcome {
         let mut desktop = Desktop::open(&self.home, DESKTOP)?;
         for _ in 0..sessions {
             let live = self.open(&mut desktop)?;
@@ -183,7 +215,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn open(&mut self, desktop: &mut Desktop) -> Result<Live, Stop> {
+    fn open(&mut self, desktop: &mut Desktop) -> std::result::Result<Live, Stop> {
         self.begin(Move::Session);
         let discard = self.state.session.is_some() && self.random.below(6) == 0;
         if discard {
@@ -230,7 +262,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn file(&mut self, desktop: &mut Desktop, live: Live) -> Result<Live, Stop> {
+    fn file(&mut self, desktop: &mut Desktop, live: Live) -> std::result::Result<Live, Stop> {
         self.end(desktop, live)?;
         let next = Live::begin(&self.home, desktop, &Silent)?;
         self.state = self.state.begun(number(desktop));
@@ -239,11 +271,7 @@ impl<'a> Play<'a> {
 
     fn reset(&mut self) -> Outcome {
         self.begin(Move::Reset);
-        let one = self.random.below(FILES);
-        let (what, numbers) = match self.random.below(4) {
-            0 => ("home".into(), (0..FILES).filter(|number| number % 2 == 0).collect()),
-            _ => (path(one), vec![one]),
-        };
+        let (what, numbers) = resettable(self.random);
         self.after = Some(self.state.reset(&numbers));
         desktop::reset(&self.home, DESKTOP, &[what], false)?;
         self.done();

@@ -24,8 +24,12 @@ use goldleaf_block::{
 use goldleaf_host::sim::SimDir;
 use goldleaf_host::{Clock, Entropy, File, Progress, Silent};
 use goldleaf_image::{VersionRecord, canonical_digest};
-use goldleaf_layer::{Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Layer, Owner};
-use goldleaf_player::desktop::{self, Harvest, Harvested, Packs, Stack, StoreName, TakeItem};
+use goldleaf_layer::{
+    Content, ContentExtent, Entry, EntryAttrs, EntryNode, Kind, Layer, LayerEditor, Owner,
+    VersionMeta,
+};
+use goldleaf_player::apps::{self, AppsVersion};
+use goldleaf_player::desktop::{self, Harvest, Harvested, Hex, Packs, Stack, StoreName, TakeItem};
 use goldleaf_player::jobs::{ComposeJob, Composition, Jobs, Reading};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::{Home, PlayerError};
@@ -47,6 +51,8 @@ const FILE_BLOCKS: u64 = 4;
 pub const FILE_LEN: usize = FILE_BLOCKS as usize * BLOCK;
 /// Bytes of a disk.
 pub const DISK_LEN: usize = FILES * FILE_LEN + BLOCK;
+/// The file that an apps layer has, where there is one.
+pub const APPS_FILE: usize = FILES - 1;
 /// What the composer's block is filled with.
 pub const COMPOSED: u8 = 0xC3;
 /// Names of what there is one of.
@@ -54,6 +60,7 @@ pub const IMAGE: &str = "golden";
 /// The desktop.
 pub const DESKTOP: &str = "desk";
 const LIVEPC: &str = "office";
+const LAYER: &str = "tools";
 
 /// The path of a file; two directories, a layer each.
 pub fn path(file: usize) -> String {
@@ -184,13 +191,17 @@ impl Reading for ToyReading<'_> {
     ) -> std::result::Result<Harvested, PlayerError> {
         let order = self.0;
         let (before, image) = (order.composed.device()?, order.stack.image.device()?);
+        let apps = delivered(order.stack)?;
         let mut items = BTreeMap::new();
         for file in 0..FILES {
             let (was, is) = (read(&before, file)?, read(&order.view.device, file)?);
             if was == is {
                 continue;
             }
-            let below = read(&image, file)?;
+            let below = match &apps {
+                Some(bytes) if file == APPS_FILE => Some(bytes.clone()),
+                _ => read(&image, file)?,
+            };
             let (layer, runs) = (layer(file), vec![whole(file)]);
             let fate = match &is {
                 same if *same == below => Fate::Forget,
@@ -213,6 +224,57 @@ impl Reading for ToyReading<'_> {
         items.into_values().try_for_each(take)?;
         Ok(Harvested { reply, usage: WorkerUsage::default() })
     }
+}
+
+/// What the apps layer has of its file, if there is one.
+fn delivered(stack: &Stack) -> std::result::Result<Option<Vec<u8>>, PlayerError> {
+    let Some((_, _, layer)) = stack.apps.first() else { return Ok(None) };
+    for item in layer.walk(&stack.public) {
+        let EntryNode::Node { content, .. } = item?.1.node else { continue };
+        let Some(place) = content.extents.first().and_then(|one| stack.public.blob(&one.blob))
+        else {
+            return Err(PlayerError::Refused("content of the apps layer is missing".into()));
+        };
+        let mut bytes = vec![0; FILE_LEN];
+        stack.public.pack_blocks(place.pack)?.read_at(place.at.offset(), &mut bytes)?;
+        return Ok(Some(bytes));
+    }
+    Ok(None)
+}
+
+/// Makes an apps layer with one file, in a pack most of which nothing names.
+fn deliver(home: &Home, bytes: &[u8]) -> Result<()> {
+    let store = home.public()?;
+    let mut writer = store.writer()?;
+    let mut put = |bytes: &[u8]| {
+        writer.put_blob(BlockCount(FILE_BLOCKS), &mut |buf| {
+            buf.copy_from_slice(bytes);
+            Ok(())
+        })
+    };
+    [1, 2].into_iter().try_for_each(|fill| put(&[fill; FILE_LEN]).map(drop))?;
+    let (file_block, blob_block, blob) = (0, 0, put(bytes)?);
+    let extents = vec![ContentExtent { file_block, blocks: FILE_BLOCKS, blob, blob_block }];
+    let mut entry = entry();
+    if let EntryNode::Node { content, .. } = &mut entry.node {
+        content.extents = extents;
+    }
+    let mut editor = LayerEditor::new(&store, &Layer::empty(Kind::Apps))?;
+    editor.put(&guest_path(APPS_FILE)?, entry)?;
+    let (created, cause) = (home.clock.now_unix().as_secs(), String::from("made"));
+    let meta = VersionMeta { created, cause: cause.clone(), records: Vec::new() };
+    let digest = Hex(editor.commit(&mut writer, meta)?);
+    let _filed = writer.finish()?;
+    apps::add_version(home, LAYER, IMAGE, |number| AppsVersion {
+        number,
+        digest,
+        image_version: 1,
+        created_unix_secs: created,
+        cause,
+        entries: 1,
+        bytes: FILE_LEN as u64,
+    })?;
+    Ok(())
 }
 
 /// Maps a file's content to where it lies; what no run covers is zeroes.
@@ -304,8 +366,13 @@ impl World {
         Ok(Home { clock, entropy, jobs, ..Home::on(Arc::new(dir.clone()), nobody)? })
     }
 
-    /// A home with an image, a LivePC of it, and a desktop.
-    pub fn furnish(self: &Arc<Self>, dir: &SimDir, image: &[u8]) -> Result<()> {
+    /// A home with an image, perhaps an apps layer, a LivePC of them, and a desktop.
+    pub fn furnish(
+        self: &Arc<Self>,
+        dir: &SimDir,
+        image: &[u8],
+        apps: Option<&[u8]>,
+    ) -> Result<()> {
         let home = self.home(dir)?;
         let images = home.images()?;
         let own = images.create(IMAGE)?;
@@ -330,7 +397,9 @@ impl World {
             volumes: Vec::new(),
         };
         images.add_version(IMAGE, version, &map)?;
-        let (name, image, layers) = (LIVEPC.into(), IMAGE.into(), Vec::new());
+        apps.map_or(Ok(()), |bytes| deliver(&home, bytes))?;
+        let (name, image) = (LIVEPC.into(), IMAGE.into());
+        let layers = apps.iter().map(|_| LAYER.into()).collect();
         let new = NewLivePc { name, image, layers, memory_mib: 64, cpus: 1, rules: None };
         livepc::create(&home, new)?;
         desktop::create(&home, DESKTOP, LIVEPC)?;

@@ -175,6 +175,25 @@ fn collection_removes_rewrites_and_pins() {
 }
 
 #[test]
+fn a_pack_that_is_written_anew_counts_among_the_small() {
+    let (_scratch, _dir, store) = store();
+    let mut live = LiveSet::default();
+    for seed in 1..=17 {
+        let mut writer = store.writer().unwrap();
+        live.blobs.insert(put(&mut writer, &bytes(seed, 2)).unwrap());
+        if seed == 17 {
+            put(&mut writer, &bytes(seed + 1, 20)).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+    let exclusive = store.exclusive().unwrap();
+    let plan = store.plan_collect(&live).unwrap();
+    store.apply(&plan, &live, &exclusive).unwrap();
+    let next = store.plan_collect(&live).unwrap();
+    assert!(next.rewrite.is_empty() && next.remove.is_empty(), "{next:?}");
+}
+
+#[test]
 fn many_small_packs_are_joined() {
     let (_scratch, _dir, store) = store();
     let mut live = LiveSet::default();
