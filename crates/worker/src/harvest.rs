@@ -72,6 +72,7 @@ pub fn harvest(
         after: &after,
         mode: task.mode,
         below_key: task.below_key,
+        session: task.session,
     };
     work.send(channel, &found.changes, &classified)?;
     let mut records = work.records(&below, &shared)?;
@@ -164,6 +165,7 @@ struct Work<'a> {
     after: &'a Volumes,
     mode: HarvestMode,
     below_key: Digest,
+    session: [u8; 16],
 }
 
 impl Work<'_> {
@@ -277,7 +279,7 @@ impl Work<'_> {
             acl_names,
             content,
             target: target.clone(),
-            link: link(node),
+            link: link(node, &self.session),
         };
         let runs = self.runs(node, extents);
         let digest = origin.and_then(|_| self.facts.digest(change));
@@ -379,15 +381,13 @@ fn in_home(path: &GuestPath) -> bool {
 
 /// A number for the names of one node, which no other node of the layer has, of this session or of
 /// another one: inode numbers come again, and with an image's file everything that it was born
-/// with. What made it a change of this session shows in its time.
-fn link(node: &Node) -> Option<u64> {
+/// with, and even the time of its last change where only a directory above it was moved.
+fn link(node: &Node, session: &[u8; 16]) -> Option<u64> {
     let apart = planted("names of one node are kept apart");
     if apart || node.links < 2 || node.kind == NodeKind::Directory {
         return None;
     }
     let NodeId(id) = node.id;
-    let (born, changed) = (node.attrs.crtime, node.attrs.ctime);
-    let text = format!("{id} {} {born:?} {changed:?}", node.generation);
-    let Digest(bytes) = Digest::of(text.as_bytes());
+    let Digest(bytes) = Digest::of(&[&session[..], &id.to_le_bytes()].concat());
     Some(u64::from_le_bytes(bytes[..8].try_into().unwrap_or_default()))
 }

@@ -267,6 +267,8 @@ pub struct HarvestTask {
     pub site_rules: Option<SiteRules>,
     /// What it is for.
     pub mode: HarvestMode,
+    /// Names the session.
+    pub session: [u8; 16],
     /// Compare the whole trees instead of following the dirty blocks.
     pub full: bool,
 }

@@ -134,6 +134,7 @@ struct Synced {
 /// tried again: nothing that was accepted is lost. After any other failed write or sync the device
 /// is poisoned for writes and flushes; reads go on.
 pub struct SessionDevice {
+    id: SessionId,
     core: Core,
     dir: Arc<dyn Dir>,
     /// Taken before [`Self::log`] where both are.
@@ -188,7 +189,7 @@ impl SessionDevice {
 
     fn assemble(dir: Arc<dyn Dir>, core: Core, log: Log, space: Space) -> Self {
         let synced = Synced { changes: 0, claimed: log.chain.claimed, space };
-        Self { core, dir, synced: Mutex::new(synced), log: Mutex::new(log) }
+        Self { id: log.chain.id, core, dir, synced: Mutex::new(synced), log: Mutex::new(log) }
     }
 
     /// Every block that the session changed (written or trimmed), sorted and joined.
@@ -235,6 +236,11 @@ impl SessionDevice {
         }
         holds.fetch_add(1, Ordering::AcqRel);
         Ok(Snapshot { extents: self.extents(source), holds })
+    }
+
+    /// Names the session.
+    pub fn id(&self) -> SessionId {
+        self.id
     }
 
     /// The file that holds the content.

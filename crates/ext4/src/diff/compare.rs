@@ -1,6 +1,9 @@
 //! Whether two nodes are the same.
 
+use std::collections::BTreeSet;
+
 use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange};
+use goldleaf_tree::FileExtent;
 
 use super::dirty::Dirty;
 use crate::error::Result;
@@ -49,14 +52,45 @@ impl Compare<'_> {
         if !new.is_file() {
             return Ok(true);
         }
-        let extents = self.after.content(new)?;
-        if old.size != new.size || self.before.content(old)? != extents {
+        if old.size != new.size {
             return Ok(false);
+        }
+        let (was, extents) = (self.before.content(old)?, self.after.content(new)?);
+        if was != extents {
+            return self.same_bytes(&was, &extents);
         }
         for extent in extents {
             let range = BlockRange::new(BlockNo(extent.volume_block), BlockCount(extent.blocks));
             if !self.same_range(range)? {
                 return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Compares files whose content lies elsewhere: one that was written anew may still say the
+    /// same. Holes are zeroes.
+    fn same_bytes(&self, old: &[FileExtent], new: &[FileExtent]) -> Result<bool> {
+        let mut bounds = BTreeSet::new();
+        for extent in old.iter().chain(new) {
+            bounds.extend([extent.file_block, extent.file_block + extent.blocks]);
+        }
+        let bounds: Vec<u64> = bounds.into_iter().collect();
+        for piece in bounds.windows(2) {
+            let (was, is) = (place(old, piece[0]), place(new, piece[0]));
+            let mut at = piece[0];
+            while at < piece[1] && (was.is_some() || is.is_some()) {
+                let count = (piece[1] - at).min(CHUNK);
+                let read = |volume: &Volume, first: Option<u64>| -> Result<Vec<u8>> {
+                    let mut bytes = vec![0; (count * BLOCK_SIZE) as usize];
+                    let first = first.map(|first| BlockNo(first + at - piece[0]));
+                    first.map_or(Ok(()), |first| volume.read_blocks(first, &mut bytes))?;
+                    Ok(bytes)
+                };
+                if read(self.before, was)? != read(self.after, is)? {
+                    return Ok(false);
+                }
+                at += count;
             }
         }
         Ok(true)
@@ -103,6 +137,14 @@ impl Compare<'_> {
         }
         Ok(xattr::read(self.before, old)? == xattr::read(self.after, new)?)
     }
+}
+
+/// Where a block of a file lies on its volume.
+fn place(extents: &[FileExtent], block: u64) -> Option<u64> {
+    let behind = extents.partition_point(|extent| extent.file_block <= block);
+    let extent = extents[..behind].last()?;
+    let within = block - extent.file_block;
+    (within < extent.blocks).then(|| extent.volume_block + within)
 }
 
 fn same_attrs(old: &Inode, new: &Inode) -> Result<bool> {

@@ -267,7 +267,13 @@ impl Dir for SimDir {
         self.remove_if(name, false, io::ErrorKind::IsADirectory)
     }
 
+    /// One name after the other, as a file system that knows no better.
     fn remove_dir_all(&self, name: &str) -> io::Result<()> {
+        let inner = self.dir(name)?;
+        for item in inner.list()? {
+            let remove = if item.is_dir { Dir::remove_dir_all } else { Dir::remove };
+            remove(inner.as_ref(), &item.name)?;
+        }
         self.remove_if(name, true, io::ErrorKind::NotADirectory)
     }
 

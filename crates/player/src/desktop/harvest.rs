@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use goldleaf_block::{ExtentMap, MapDevice, ReadBlocks, SessionDevice, SourceIndex};
+use goldleaf_block::{ExtentMap, MapDevice, ReadBlocks, SessionDevice, SessionId, SourceIndex};
 use goldleaf_host::{File, Progress};
 use goldleaf_layer::merge::Record;
 use goldleaf_layer::{EntryNode, Kind, LayerEditor};
@@ -29,7 +29,9 @@ pub struct SessionView {
     pub sources: Vec<Source>,
     /// Files of the sources.
     pub files: Vec<Arc<dyn File>>,
-    /// What the session wrote.
+    /// The session.
+    pub session: SessionId,
+    /// What it wrote.
     pub dirty: Vec<goldleaf_block::BlockRange>,
     /// Keeps what the map names while the guest goes on writing.
     _snapshot: goldleaf_block::Snapshot,
@@ -51,7 +53,8 @@ impl SessionView {
         devices.push(data);
         sources.push(Source::Session);
         let device = MapDevice::new(map.clone(), devices)?;
-        Ok(Self { map, device, sources, files, dirty, _snapshot: snapshot })
+        let session = session.id();
+        Ok(Self { map, device, sources, files, session, dirty, _snapshot: snapshot })
     }
 }
 
@@ -97,6 +100,7 @@ impl Harvest<'_> {
             below_key: self.stack.below_private(),
             site_rules: self.stack.rules.clone(),
             mode: self.mode,
+            session: self.view.session.0,
             full: false,
         };
         let dirty: u64 = self.view.dirty.iter().map(|range| range.count.0).sum();

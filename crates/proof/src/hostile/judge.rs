@@ -186,6 +186,7 @@ impl Judge {
             below_key: Digest::of(b"image"),
             site_rules: None,
             mode: HarvestMode::Desktop,
+            session: [1; 16],
             full: false,
         }));
         let files = [self.file.clone(), file_of(&disk.bytes)?];

@@ -107,10 +107,8 @@ impl Model {
         match to {
             To::Keep(kind) => Fate::Keep(kind, self.entry(Some(node), below, false)),
             To::Edits => {
-                let was = before.tree.get(path);
-                let inode = |look: &Look| look.stamps.get(path).map(|stamp| stamp.ino);
                 let only_attributes =
-                    was.is_some_and(|was| was.what == node.what) && inode(before) == inode(after);
+                    before.tree.get(path).is_some_and(|was| was.what == node.what);
                 let edit = below.is_some_and(|below| {
                     below.what.has_content() && node.what.has_content() && below.what != node.what
                 });

@@ -10,9 +10,11 @@
 //! After any cut the home is as before the move or as after it, whole; what a session flushed is
 //! there; whatever a record names is there and is what its digest says; and after a collection
 //! nothing is there that no record names. The same holds after a process that was killed, and after
-//! a power cut that comes behind its successor. [`hands`] lets two processes make moves at once.
+//! a power cut that comes behind its successor: [`killed`] tries each moment of one move. [`hands`]
+//! lets two processes make moves at once.
 
 pub mod hands;
+mod killed;
 mod life;
 mod look;
 mod model;
@@ -48,7 +50,11 @@ pub const BUGS: &[&str] = &[
 
 /// Runs it; returns how many states were looked at.
 pub fn cuts(budget: &Budget, table: &mut Table) -> Result<u64> {
-    let (met, wrong) = lives(budget)?;
+    let (met, mut wrong) = lives(budget)?;
+    let killed = killed::everywhere().unwrap_or_else(|failure| {
+        wrong.push(failure);
+        0
+    });
     wrong.iter().for_each(|line| eprintln!("  wrong: {line}"));
     let names = ["session", "snapshot", "filing", "reset", "image_update", "collection"];
     for ((name, count), (kind, _)) in names.iter().zip(met.by).zip(MOVES) {
@@ -60,7 +66,7 @@ pub fn cuts(budget: &Budget, table: &mut Table) -> Result<u64> {
     table.push(cut.bar(Bar::AtLeast(budget.of(1e3, 1e4))));
     let wrong = Row::new("crash.moves.wrong", wrong.len() as f64, "lives");
     table.push(wrong.bar(Bar::AtMost(0.0)));
-    Ok(met.states())
+    Ok(met.states() + killed)
 }
 
 /// Random lives, on both cores.
@@ -93,12 +99,15 @@ const LIVES_A_BUG: u64 = 200;
 
 /// What caught the bug that is planted, if anything did.
 pub fn hunt(seed: u64) -> Option<String> {
-    (seed..seed + LIVES_A_BUG).find_map(|seed| {
-        match catch_unwind(AssertUnwindSafe(|| life::life(seed))) {
-            Ok(Ok(_)) => None,
-            Ok(Err(failure)) => Some(failure),
-            Err(_) => Some("a panic".into()),
-        }
+    let found = |trial: &dyn Fn() -> std::result::Result<(), String>| match catch_unwind(
+        AssertUnwindSafe(trial),
+    ) {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure),
+        Err(_) => Some("a panic".into()),
+    };
+    found(&|| killed::everywhere().map(drop)).or_else(|| {
+        (seed..seed + LIVES_A_BUG).find_map(|seed| found(&|| life::life(seed).map(drop)))
     })
 }
 
