@@ -1,0 +1,36 @@
+//! Who may say what a LivePC is: keys, roles, and the metadata that they sign, after The Update
+//! Framework's specification (TUF, version 1.0.34; "section" below is one of it).
+//!
+//! ```text
+//!   root       who the others are; several keys offline     N.root.json
+//!   targets    what the versions are; several keys offline  N.targets.json
+//!   snapshot   which targets go together                    N.snapshot.json
+//!   timestamp  that this snapshot is the newest             timestamp.json
+//!
+//!   author ──signs──▶ a directory on any server ──▶ update ──▶ state: what is believed
+//!                     (not trusted for anything)      │
+//!                                                     └─ versions only go up, nothing is expired,
+//!                                                        nothing is mixed
+//! ```
+//! Signatures are over the bytes of `signed` as they stand in the file. The state on the endpoint is
+//! two copies of one record; where both are lost, nothing is believed any more ([`TrustError::Lost`]):
+//! an endpoint that has forgotten what it saw could be given what is old.
+//!
+//! Everything that comes from a server has a limit, and everything that is refused says why, by the
+//! name of the attack that it would be ([`TrustError`]).
+#![forbid(unsafe_code)]
+
+mod author;
+mod error;
+mod json;
+mod key;
+mod role;
+mod state;
+mod update;
+
+pub use author::{Draft, sign};
+pub use error::{Role, TrustError};
+pub use key::{Key, KeyId, SigningKey};
+pub use role::{Line, Meta, RoleKeys, Root, Snapshot, Target, Targets, Timestamp};
+pub use state::{Believed, State};
+pub use update::{Event, Metadata, ROOTS_MAX, Updated, update};
