@@ -1,0 +1,6 @@
+//! Tests of the wire form: there and back, tampered with, and frozen.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod frozen;
+mod maps;
+mod packs;
