@@ -23,9 +23,11 @@ mod error;
 mod frame;
 mod map;
 mod pack;
+mod publish;
 mod varint;
 
 pub use error::WireError;
 pub use frame::{Encoded, FRAME_MAX, FrameInfo, Method};
 pub use map::{PackRef, WireMap};
 pub use pack::{PACK_FRAMES_MAX, PackIndex, assemble};
+pub use publish::{Effort, Known, Sink, publish};

@@ -4,3 +4,4 @@
 mod frozen;
 mod maps;
 mod packs;
+mod published;
