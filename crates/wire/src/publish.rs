@@ -122,8 +122,8 @@ fn for_each_block(
     Ok(())
 }
 
-/// Publishes a disk. `order` covers all of it that is to travel, in the order in which it is to; what
-/// comes twice travels once. Learns what it publishes.
+/// Publishes a disk. `order` covers all of it that is to travel, in the order in which it is to;
+/// what comes twice travels once. Learns what it publishes.
 pub fn publish(
     disk: &dyn ReadBlocks,
     order: &[BlockRange],
