@@ -26,6 +26,8 @@ mod nbd;
 mod replay;
 mod sandbox;
 mod storage;
+#[cfg(test)]
+mod totals;
 
 use std::process::ExitCode;
 use std::time::Instant;
