@@ -267,7 +267,7 @@ pub struct HarvestTask {
     pub site_rules: Option<SiteRules>,
     /// What it is for.
     pub mode: HarvestMode,
-    /// Names the session.
+    /// Names the session: no other one has that name.
     pub session: [u8; 16],
     /// Compare the whole trees instead of following the dirty blocks.
     pub full: bool,

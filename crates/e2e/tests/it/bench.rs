@@ -142,8 +142,9 @@ impl Bench {
         self.sessions += 1;
         let session = self.dir.create_dir(&format!("s{}", self.sessions)).unwrap();
         let base = Arc::new(composed.device().unwrap());
-        let device =
-            SessionDevice::create(session, base.clone(), SessionId([7; 16]), [0; 32]).unwrap();
+        // No two sessions have one name.
+        let id = SessionId(u128::from(self.sessions).to_le_bytes());
+        let device = SessionDevice::create(session, base.clone(), id, [0; 32]).unwrap();
         write_difference(&base, after, &device);
         device.flush().unwrap();
         let view = SessionView::new(composed, &device).unwrap();
