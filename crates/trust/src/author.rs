@@ -48,10 +48,11 @@ pub fn sign<T: Serialize>(
         expires,
         line: draft.line.clone(),
     };
-    let signed = canonical(&Whole { head, body: draft.body });
+    let failed = |error| TrustError::malformed(name, error);
+    let signed = canonical(&Whole { head, body: draft.body }).map_err(failed)?;
     let entry =
         |key: &&SigningKey| SignatureEntry { keyid: key.public().id(), sig: key.sign(&signed) };
     let signatures: Vec<SignatureEntry> = keys.iter().map(entry).collect();
-    let signatures = canonical(&signatures);
+    let signatures = canonical(&signatures).map_err(failed)?;
     Ok([&b"{\"signatures\":"[..], &signatures, b",\"signed\":", &signed, b"}\n"].concat())
 }

@@ -33,9 +33,9 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Resu
 }
 
 /// The canonical form: names sorted, nothing between (section 4.2).
-pub(crate) fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
-    // Through `Value`, whose maps are sorted; only plain structures come here.
-    serde_json::to_value(value).map(|value| value.to_string().into_bytes()).unwrap_or_default()
+pub(crate) fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    // Through `Value`, whose maps are sorted.
+    serde_json::to_value(value).map(|value| value.to_string().into_bytes())
 }
 
 /// A map in which a name that comes twice is an error: two readers could believe two things.

@@ -46,7 +46,8 @@ pub(crate) enum Verdict {
 impl Key {
     /// Its name.
     pub fn id(&self) -> KeyId {
-        KeyId(hex(&Sha256::digest(canonical(self))))
+        let canonical = canonical(self).expect("three strings are JSON");
+        KeyId(hex(&Sha256::digest(canonical)))
     }
 
     pub(crate) fn verify(&self, message: &[u8], signature: &str) -> Verdict {

@@ -17,13 +17,15 @@ use goldleaf_block::{
 use goldleaf_store::Digest;
 
 use crate::WireError;
+use crate::frame::FRAME_MAX;
+use crate::pack::PACK_FRAMES_MAX;
 use crate::varint::{Reader, put, put_difference};
 
 const MAGIC: &[u8; 8] = b"GLMAP\x00\x00\x01";
 /// Most bytes of a map, decompressed.
 const MAP_MAX: usize = 64 << 20;
 /// Most bytes of content in a pack.
-const CONTENT_MAX: u64 = 1 << 34;
+const CONTENT_MAX: u64 = (PACK_FRAMES_MAX * FRAME_MAX) as u64;
 const LEVEL: i32 = 19;
 const WHAT: &str = "a map";
 

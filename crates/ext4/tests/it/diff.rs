@@ -241,7 +241,7 @@ fn a_replaced_file_is_one_put() {
     assert!(matches!(changes["/a/b/random"], Change::Put { existed: true, meta_only: false, .. }));
 }
 
-/// Where the content lies is not what it is: a file that was saved again unchanged, sparse or not.
+/// Where the content lies is not what it is: a file that was saved again unchanged.
 #[test]
 fn content_that_only_moved_is_the_same() {
     let said = |session: BTreeMap<String, Change>| match &session["/a/b/random"] {
