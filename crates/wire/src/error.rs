@@ -53,6 +53,9 @@ pub enum WireError {
         /// The limit.
         limit: u64,
     },
+    /// Whoever was to take a pack did not.
+    #[error("taking a pack: {0}")]
+    Sink(std::io::Error),
     /// The map makes no disk.
     #[error(transparent)]
     Map(#[from] BlockError),

@@ -11,6 +11,7 @@
 //! was whole stays whole.
 
 use std::collections::HashMap;
+use std::io;
 
 use goldleaf_block::{
     BLOCK_SIZE, BlockCount, BlockNo, BlockRange, MapBuilder, MapExtent, ReadBlocks, SourceIndex,
@@ -37,7 +38,7 @@ type Place = (u32, u64);
 type TakeBlock<'a> = dyn FnMut(u64, &[u8], Digest) -> Result<(), WireError> + 'a;
 
 /// Takes packs as they are made.
-pub type Sink<'a> = dyn FnMut(&PackRef, Vec<u8>) -> Result<(), WireError> + 'a;
+pub type Sink<'a> = dyn FnMut(&PackRef, Vec<u8>) -> io::Result<()> + 'a;
 
 /// How content is put into packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,19 @@ impl Known {
             })?;
         }
         Ok(())
+    }
+
+    /// Learns what a pack has: the digest of each block of its content.
+    pub fn learn_pack(&mut self, pack: PackRef, blocks: &[Digest]) {
+        let number = self.pack(pack);
+        for (digest, at) in blocks.iter().zip(0..pack.blocks.0) {
+            self.note(*digest, (number, at));
+        }
+    }
+
+    /// Whether anything of a pack is known.
+    pub fn has_pack(&self, pack: &PackRef) -> bool {
+        self.by_name.contains_key(&pack.name)
     }
 
     fn pack(&mut self, pack: PackRef) -> u32 {
@@ -202,7 +216,7 @@ impl Work<'_, '_> {
         let pack = PackRef { name, len: bytes.len() as u64, head_len, blocks };
         self.known.packs[number as usize] = pack;
         self.known.by_name.insert(name, number);
-        (self.sink)(&pack, bytes)
+        (self.sink)(&pack, bytes).map_err(WireError::Sink)
     }
 
     /// The map of what was found, over the packs that it needs.

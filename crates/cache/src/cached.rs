@@ -1,0 +1,276 @@
+//! The content of a cache as a device: what is there is verified once in each process, what is not
+//! is brought.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use goldleaf_block::{BLOCK_SIZE, BlockError, ByteLen, ByteOffset, RangeKind, ReadBlocks};
+use goldleaf_store::Digest;
+use goldleaf_wire::{FrameInfo, PackIndex, PackRef, WireError};
+
+use crate::files::{Slot, blocks_of};
+use crate::{Cache, CacheError};
+
+/// Why something could not be brought.
+pub type SupplyError = Box<dyn Error + Send + Sync>;
+
+/// Takes the next bytes of what was asked for; [`ControlFlow::Break`] when no more are wanted.
+pub type Take<'a> = dyn FnMut(&[u8]) -> ControlFlow<()> + 'a;
+
+/// Brings what has not arrived. What it brings is believed for nothing.
+pub trait Supply: Send + Sync {
+    /// Hands out bytes of a pack, in order, as they arrive.
+    fn stream(
+        &self,
+        pack: &PackRef,
+        range: Range<u64>,
+        take: &mut Take<'_>,
+    ) -> Result<(), SupplyError>;
+
+    /// What came of this pack was wrong. Returns whether it can come from somewhere else.
+    fn distrust(&self, pack: &PackRef) -> bool;
+}
+
+/// How often what was brought may be wrong, and another try is worth it.
+const TRIES: usize = 8;
+
+/// How long what is not waited for stands back at most.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A cache as a device. Clones are the same device.
+#[derive(Clone)]
+pub struct Cached {
+    cache: Arc<Cache>,
+    /// Where to get what is missing; `None` offline.
+    supply: Option<Arc<dyn Supply>>,
+    coming: Arc<Coming>,
+    pub(crate) demand: Arc<Demand>,
+}
+
+/// Frames that somebody is bringing, by their first block: nobody else does meanwhile.
+#[derive(Default)]
+struct Coming {
+    frames: Mutex<BTreeSet<u64>>,
+    arrived: Condvar,
+}
+
+impl Cached {
+    /// The device of a cache.
+    pub fn new(cache: Arc<Cache>, supply: Option<Arc<dyn Supply>>) -> Self {
+        Self { cache, supply, coming: Arc::default(), demand: Arc::default() }
+    }
+
+    /// The cache behind it.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// Makes the frame of a block readable: verified, brought before that where it must be.
+    fn ready(&self, block: u64) -> Result<(), BlockError> {
+        let slot = self.cache.slot_at(block);
+        let index = match self.cache.index(slot) {
+            Some(index) => index,
+            None => {
+                let _demand = self.demand.begin();
+                self.index(slot)?
+            }
+        };
+        let byte = (block - slot.first) * BLOCK_SIZE;
+        let frame = index.frame_at(byte).ok_or_else(|| failed(slot, "a block in no frame"))?;
+        let blocks = blocks_of(slot, frame);
+        let _turn = self.coming.turn(blocks.start);
+        if self.cache.verified.has(blocks.clone()) {
+            return Ok(());
+        }
+        if self.cache.have.has(blocks.clone()) && self.is_right(&blocks, frame)? {
+            self.cache.verified.set(blocks);
+            return Ok(());
+        }
+        let _demand = self.demand.begin();
+        self.bring(slot, frame)
+    }
+
+    /// Whether what is kept of a frame is what its author signed.
+    fn is_right(&self, blocks: &Range<u64>, frame: &FrameInfo) -> Result<bool, BlockError> {
+        let mut content = vec![0; frame.len as usize];
+        self.cache
+            .content
+            .read_exact_at(&mut content, blocks.start * BLOCK_SIZE)
+            .map_err(|error| BlockError::io("reading what has arrived", &error))?;
+        Ok(Digest::of(&content) == frame.content)
+    }
+
+    /// The index of a pack, brought where it must be.
+    pub(crate) fn index(&self, slot: &Slot) -> Result<Arc<PackIndex>, BlockError> {
+        if let Some(index) = self.cache.index(slot) {
+            return Ok(index);
+        }
+        self.until_right(slot, |supply| {
+            let head = bytes(supply, slot, 0..slot.pack.head_len.into())?;
+            self.cache.put_head(slot, &head).map_err(Failure::Cache)
+        })
+    }
+
+    fn bring(&self, slot: &Slot, frame: &FrameInfo) -> Result<(), BlockError> {
+        self.until_right(slot, |supply| {
+            let range = frame.at..frame.at + u64::from(frame.stored_len);
+            self.cache.put(slot, frame, &bytes(supply, slot, range)?).map_err(Failure::Cache)
+        })
+    }
+
+    /// Asks once more where what came was wrong, and then whoever else there is.
+    pub(crate) fn until_right<T>(
+        &self,
+        slot: &Slot,
+        mut attempt: impl FnMut(&dyn Supply) -> Result<T, Failure>,
+    ) -> Result<T, BlockError> {
+        let Some(supply) = &self.supply else {
+            return Err(failed(slot, "not all of it is here, and there is nowhere to get it from"));
+        };
+        for round in 0..TRIES {
+            match attempt(supply.as_ref()) {
+                Err(Failure::Cache(CacheError::Wire(_)))
+                    if round == 0 || supply.distrust(&slot.pack) => {}
+                other => return other.map_err(|failure| failure.of(slot)),
+            }
+        }
+        attempt(supply.as_ref()).map_err(|failure| failure.of(slot))
+    }
+}
+
+/// Bytes of a pack, all at once.
+fn bytes(supply: &dyn Supply, slot: &Slot, range: Range<u64>) -> Result<Vec<u8>, Failure> {
+    let len = (range.end - range.start) as usize;
+    let mut bytes = Vec::with_capacity(len);
+    let mut take = |piece: &[u8]| {
+        let wanted = piece.len().min(len - bytes.len());
+        bytes.extend_from_slice(&piece[..wanted]);
+        if bytes.len() == len { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    supply.stream(&slot.pack, range, &mut take).map_err(Failure::Supply)?;
+    Ok(bytes)
+}
+
+/// Why an attempt failed.
+pub(crate) enum Failure {
+    /// Nothing came.
+    Supply(SupplyError),
+    /// What came was wrong, or could not be kept.
+    Cache(CacheError),
+}
+
+impl Failure {
+    fn of(self, slot: &Slot) -> BlockError {
+        match self {
+            Failure::Supply(error) => failed(slot, &error.to_string()),
+            Failure::Cache(CacheError::Io { what, source }) => BlockError::io(what, &source),
+            Failure::Cache(CacheError::Wire(WireError::HashMismatch {
+                expected, found, ..
+            })) => BlockError::Corrupt {
+                place: format!("pack {}, as it arrives", slot.pack.name),
+                expected: expected.to_string(),
+                found: found.to_string(),
+            },
+            Failure::Cache(other) => failed(slot, &other.to_string()),
+        }
+    }
+}
+
+fn failed(slot: &Slot, why: &str) -> BlockError {
+    let message = format!("pack {}: {why}", slot.pack.name);
+    BlockError::Io { what: "bringing content", message, code: None }
+}
+
+impl Coming {
+    /// Waits until nobody else brings a frame.
+    fn turn(&self, frame: u64) -> Turn<'_> {
+        let lock = || self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut frames = lock();
+        while !frames.insert(frame) {
+            frames = self.arrived.wait(frames).unwrap_or_else(PoisonError::into_inner);
+        }
+        Turn { coming: self, frame }
+    }
+}
+
+/// Reads that wait for the link: what is not waited for lets them pass.
+#[derive(Default)]
+pub(crate) struct Demand {
+    waiting: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Demand {
+    fn begin(&self) -> Waiting<'_> {
+        *self.lock() += 1;
+        Waiting(self)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when no read waits, or after a while: a link that is slow for one may be good enough
+    /// for another.
+    pub fn let_pass(&self) {
+        let busy = |waiting: &mut usize| *waiting > 0;
+        drop(self.changed.wait_timeout_while(self.lock(), PATIENCE, busy));
+    }
+}
+
+struct Waiting<'a>(&'a Demand);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+struct Turn<'a> {
+    coming: &'a Coming,
+    frame: u64,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut frames = self.coming.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.remove(&self.frame);
+        self.coming.arrived.notify_all();
+    }
+}
+
+impl ReadBlocks for Cached {
+    fn len(&self) -> ByteLen {
+        ByteLen(self.cache.blocks().0 * BLOCK_SIZE)
+    }
+
+    fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<(), BlockError> {
+        let end = at.0.checked_add(buf.len() as u64).filter(|end| *end <= self.len().0);
+        let Some(end) = end else {
+            let (len, size) = (ByteLen(buf.len() as u64), self.len());
+            return Err(BlockError::OutOfRange { at, len, size });
+        };
+        let (mut block, behind) = (at.0 / BLOCK_SIZE, end.div_ceil(BLOCK_SIZE));
+        while block < behind {
+            let run = self.cache.verified.run(block, behind);
+            if run == block {
+                self.ready(block)?;
+            }
+            block = run;
+        }
+        let what = "reading what has arrived";
+        self.cache.content.read_exact_at(buf, at.0).map_err(|error| BlockError::io(what, &error))
+    }
+
+    fn status(&self, at: ByteOffset, limit: ByteLen) -> Result<(ByteLen, RangeKind), BlockError> {
+        let size = self.len();
+        if at.0 >= size.0 {
+            return Err(BlockError::OutOfRange { at, len: ByteLen(1), size });
+        }
+        Ok((ByteLen(limit.0.clamp(1, size.0 - at.0)), RangeKind::Data))
+    }
+}

@@ -1,0 +1,177 @@
+//! Filling a cache in the order of its packs, while others read.
+//!
+//! A pack comes as one stream from the first frame that is missing; each frame is kept as it is whole.
+//! Between pieces the stream stands back for reads that wait.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use goldleaf_block::{BlockCount, BlockError};
+use goldleaf_wire::{FrameInfo, PackIndex};
+
+use crate::cached::Failure;
+use crate::files::{Slot, blocks_of};
+use crate::{CacheError, Cached, Supply};
+
+/// Frames that are here and lie between missing ones are brought again, where that is less than this
+/// many bytes: asking anew costs more.
+const GAP: u64 = 256 << 10;
+
+/// Told after each frame how much has arrived; [`ControlFlow::Break`] ends the filling.
+pub type Told<'a> = dyn Fn(BlockCount) -> ControlFlow<()> + Sync + 'a;
+
+impl Cached {
+    /// Brings all that is missing, several packs at a time, and keeps it. Returns whether it is whole:
+    /// it is not when `told` ended it.
+    pub fn fill(&self, streams: usize, told: &Told<'_>) -> Result<bool, BlockError> {
+        let next = AtomicUsize::new(0);
+        let one = || {
+            while let Some(slot) = self.cache().slots().get(next.fetch_add(1, Ordering::Relaxed)) {
+                if !self.fill_pack(slot, told)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        let all: Result<Vec<bool>, BlockError> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..streams.max(1)).map(|_| scope.spawn(one)).collect();
+            let join = |one: std::thread::ScopedJoinHandle<'_, _>| {
+                one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            started.into_iter().map(join).collect()
+        });
+        // What did arrive is kept, whatever became of the rest.
+        let kept = self.cache().keep();
+        let is_whole = all?.into_iter().all(|whole| whole);
+        kept.map_err(|error| not_kept(&error))?;
+        Ok(is_whole)
+    }
+
+    fn fill_pack(&self, slot: &Slot, told: &Told<'_>) -> Result<bool, BlockError> {
+        if self.cache().have.has(slot.blocks()) {
+            return Ok(true);
+        }
+        let runs = match self.cache().index(slot) {
+            // Its frames come behind its index.
+            None => vec![Run { index: None, frames: 0..usize::MAX }],
+            Some(index) => self.missing(slot, &index),
+        };
+        for run in runs {
+            if !self
+                .until_right(slot, |supply| Arriving::new(self, slot, &run, told).all(supply))?
+            {
+                return Ok(false);
+            }
+        }
+        // A machine that loses power begins again here.
+        self.cache().keep().map(|()| true).map_err(|error| not_kept(&error))
+    }
+
+    /// Runs of frames to ask for at once.
+    fn missing(&self, slot: &Slot, index: &Arc<PackIndex>) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (number, frame) in index.frames().iter().enumerate() {
+            if self.cache().have.has(blocks_of(slot, frame)) {
+                continue;
+            }
+            let gap = |run: &Run| frame.at - end_of(&index.frames()[run.frames.end - 1]);
+            match runs.last_mut() {
+                Some(run) if gap(run) < GAP => run.frames.end = number + 1,
+                _ => runs.push(Run { index: Some(index.clone()), frames: number..number + 1 }),
+            }
+        }
+        runs
+    }
+}
+
+fn not_kept(error: &CacheError) -> BlockError {
+    BlockError::Io { what: "keeping what has arrived", message: error.to_string(), code: None }
+}
+
+fn end_of(frame: &FrameInfo) -> u64 {
+    frame.at + u64::from(frame.stored_len)
+}
+
+/// What is asked for at once: frames of a pack, behind its index where that is not known.
+struct Run {
+    index: Option<Arc<PackIndex>>,
+    frames: Range<usize>,
+}
+
+/// A run while it arrives.
+struct Arriving<'a> {
+    cached: &'a Cached,
+    slot: &'a Slot,
+    told: &'a Told<'a>,
+    index: Option<Arc<PackIndex>>,
+    /// Frames that are still to come.
+    frames: Range<usize>,
+    /// What came of the next one.
+    rest: Vec<u8>,
+}
+
+impl<'a> Arriving<'a> {
+    fn new(cached: &'a Cached, slot: &'a Slot, run: &Run, told: &'a Told<'a>) -> Self {
+        let (index, frames) = (run.index.clone(), run.frames.clone());
+        Self { cached, slot, told, index, frames, rest: Vec::new() }
+    }
+
+    /// Takes all of it. Returns whether it came to its end.
+    fn all(mut self, supply: &dyn Supply) -> Result<bool, Failure> {
+        let range = match &self.index {
+            None => 0..self.slot.pack.len,
+            Some(index) => {
+                let frames = index.frames();
+                frames[self.frames.start].at..end_of(&frames[self.frames.end - 1])
+            }
+        };
+        let (slot, mut wrong, mut stopped) = (self.slot, None, false);
+        let mut take = |piece: &[u8]| {
+            self.cached.demand.let_pass();
+            match self.take(piece) {
+                Ok(flow) => {
+                    stopped = flow.is_break();
+                    flow
+                }
+                Err(error) => {
+                    wrong = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        let streamed = supply.stream(&slot.pack, range, &mut take);
+        if let Some(error) = wrong {
+            return Err(Failure::Cache(error));
+        }
+        streamed.map_err(Failure::Supply)?;
+        Ok(!stopped)
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<ControlFlow<()>, CacheError> {
+        self.rest.extend_from_slice(piece);
+        loop {
+            let frame = match &self.index {
+                None => None,
+                Some(index) => match index.frames().get(self.frames.start) {
+                    Some(frame) if !self.frames.is_empty() => Some(*frame),
+                    _ => return Ok(ControlFlow::Continue(())),
+                },
+            };
+            let len = frame.map_or(self.slot.pack.head_len, |frame| frame.stored_len) as usize;
+            if self.rest.len() < len {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let part: Vec<u8> = self.rest.drain(..len).collect();
+            let Some(frame) = frame else {
+                self.index = Some(self.cached.cache().put_head(self.slot, &part)?);
+                continue;
+            };
+            self.cached.cache().put(self.slot, &frame, &part)?;
+            self.frames.start += 1;
+            if (self.told)(self.cached.cache().arrived()).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+    }
+}
