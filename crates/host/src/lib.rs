@@ -18,7 +18,7 @@ mod steps;
 pub mod sync;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +57,8 @@ pub trait File: Send + Sync {
     /// The next range of data at or after `from`, as `(start, end)`; `None` when only a hole
     /// follows. A storage that knows no holes returns the whole rest.
     fn next_data(&self, from: u64) -> io::Result<Option<(u64, u64)>>;
-    /// The descriptor to hand to a worker process; `None` for a simulated file.
-    fn as_fd(&self) -> Option<BorrowedFd<'_>>;
+    /// A descriptor to hand to a worker process, and to nobody else; `None` for a simulated file.
+    fn lend(&self) -> io::Result<Option<OwnedFd>>;
 }
 
 /// What a directory lists.

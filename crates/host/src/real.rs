@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -209,8 +209,8 @@ impl File for RealFile {
         Ok(Some((start, rustix::fs::seek(&self.0, SeekFrom::Hole(start))?)))
     }
 
-    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+    fn lend(&self) -> io::Result<Option<OwnedFd>> {
+        Ok(Some(self.0.try_clone()?.into()))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The parent's side: starting a worker, talking to it, and saying how it ended.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -71,10 +72,8 @@ impl Launcher {
         scale: Scale,
         task: &Task,
     ) -> Result<Session, WorkerError> {
-        let fds: Option<Vec<_>> = files.iter().map(|file| file.as_fd()).collect();
-        let fds = fds.ok_or_else(|| {
-            WorkerError::Io(std::io::Error::other("a worker can only work on real files"))
-        })?;
+        let lent = lend(files)?;
+        let fds: Vec<BorrowedFd<'_>> = lent.iter().map(AsFd::as_fd).collect();
         let limits = Limits {
             memory_bytes: MEMORY_BASE + scale.files * MEMORY_PER_FILE,
             cpu_secs: CPU_BASE_SECS + scale.files / FILES_PER_CPU_SEC,
@@ -93,6 +92,14 @@ impl Launcher {
             Err(error) => Err(session.explain(error)),
         }
     }
+}
+
+/// Descriptors of files, to be handed over.
+pub(crate) fn lend(files: &[Arc<dyn File>]) -> Result<Vec<OwnedFd>, WorkerError> {
+    let lend = |file: &Arc<dyn File>| {
+        file.lend()?.ok_or_else(|| io::Error::other("a worker can only work on real files"))
+    };
+    Ok(files.iter().map(lend).collect::<io::Result<_>>()?)
 }
 
 impl<T> Reply<T> {

@@ -4,9 +4,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use goldleaf_block::{FileBlocks, MapDevice, ReadBlocks};
-use goldleaf_host::{File, file_from_fd};
+use goldleaf_host::File;
 use serde::Serialize;
 
+use crate::lent::borrowed;
 use crate::protocol::{DiskSpec, Reply, Task};
 use crate::{Channel, WorkerError, compose, derive, harvest, inspect, seal};
 
@@ -43,7 +44,10 @@ pub fn refused(error: impl std::fmt::Display) -> WorkerError {
 pub fn serve(count: usize) -> Result<(), WorkerError> {
     let socket = goldleaf_jail::inherited_socket();
     let output = socket.as_fd().try_clone_to_owned()?;
-    let files = goldleaf_jail::inherited(count).into_iter().map(file_from_fd).collect();
+    let mut files = Vec::with_capacity(count);
+    for fd in goldleaf_jail::inherited(count) {
+        files.push(borrowed(fd)?);
+    }
     goldleaf_jail::enter()?;
     let handed = Handed(files);
     let mut channel = Channel::from_halves(socket, output);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use goldleaf_host::File;
 use goldleaf_jail::{Limits, spawn};
 
+use crate::launch::lend;
 use crate::{Launcher, WorkerError};
 
 /// Where system programs are; the environment of a jailed process is empty.
@@ -25,10 +26,8 @@ impl Launcher {
         args: &[&str],
         files: &[Arc<dyn File>],
     ) -> Result<(), WorkerError> {
-        let fds: Option<Vec<BorrowedFd<'_>>> = files.iter().map(|file| file.as_fd()).collect();
-        let fds = fds.ok_or_else(|| {
-            WorkerError::Io(std::io::Error::other("a tool can only work on real files"))
-        })?;
+        let lent = lend(files)?;
+        let fds: Vec<BorrowedFd<'_>> = lent.iter().map(AsFd::as_fd).collect();
         let mut own: Vec<OsString> = self.args().to_vec();
         own.extend([fds.len().to_string().into(), name.into()]);
         own.extend(args.iter().map(OsString::from));

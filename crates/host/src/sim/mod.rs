@@ -28,7 +28,7 @@ mod nodes;
 pub mod turns;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -413,8 +413,8 @@ impl File for SimFile {
         Ok(Some(((first * PAGE).max(from) as u64, end as u64)).filter(|(start, end)| start < end))
     }
 
-    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+    fn lend(&self) -> io::Result<Option<OwnedFd>> {
+        Ok(None)
     }
 }
 

@@ -303,7 +303,7 @@ impl File for Shared {
         Ok((from < self.bytes()).then(|| (from, self.bytes())))
     }
 
-    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+    fn lend(&self) -> io::Result<Option<OwnedFd>> {
+        Ok(None)
     }
 }

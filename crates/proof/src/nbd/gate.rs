@@ -2,7 +2,7 @@
 //! work on it: every operation passes one gate, and so does the cut.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -178,7 +178,7 @@ impl File for GateFile {
         self.inner.next_data(from)
     }
 
-    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+    fn lend(&self) -> io::Result<Option<OwnedFd>> {
+        Ok(None)
     }
 }

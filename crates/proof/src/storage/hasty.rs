@@ -2,7 +2,7 @@
 //! and would spend their time waiting for the disk. What a file occupies does not depend on it.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl File for HastyFile {
     fn next_data(&self, from: u64) -> io::Result<Option<(u64, u64)>> {
         self.0.next_data(from)
     }
-    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.0.as_fd()
+    fn lend(&self) -> io::Result<Option<OwnedFd>> {
+        self.0.lend()
     }
 }
