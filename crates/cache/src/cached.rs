@@ -85,22 +85,48 @@ impl Cached {
         if self.cache.verified.has(blocks.clone()) {
             return Ok(());
         }
-        if self.cache.have.has(blocks.clone()) && self.is_right(&blocks, frame)? {
-            self.cache.verified.set(blocks);
-            return Ok(());
+        if self.cache.have.has(blocks.clone()) {
+            match (self.verify(slot, frame), &self.supply) {
+                (Err(BlockError::Corrupt { .. }), Some(_)) => {}
+                (verified, _) => return verified,
+            }
         }
         let _demand = self.demand.begin();
         self.bring(slot, frame)
     }
 
-    /// Whether what is kept of a frame is what its author signed.
-    fn is_right(&self, blocks: &Range<u64>, frame: &FrameInfo) -> Result<bool, BlockError> {
+    /// Compares what is kept of a frame with what its author signed.
+    fn verify(&self, slot: &Slot, frame: &FrameInfo) -> Result<(), BlockError> {
+        let blocks = blocks_of(slot, frame);
         let mut content = vec![0; frame.len as usize];
         self.cache
             .content
             .read_exact_at(&mut content, blocks.start * BLOCK_SIZE)
             .map_err(|error| BlockError::io("reading what has arrived", &error))?;
-        Ok(Digest::of(&content) == frame.content)
+        let found = Digest::of(&content);
+        if found == frame.content {
+            self.cache.verified.set(blocks);
+            return Ok(());
+        }
+        Err(BlockError::Corrupt {
+            place: format!("pack {}, content at byte {}", slot.pack.name, frame.from),
+            expected: frame.content.to_string(),
+            found: found.to_string(),
+        })
+    }
+
+    /// Reads all that has arrived and compares it with what its author signed. Writes nothing and
+    /// brings nothing.
+    pub fn check(&self) -> Result<(), BlockError> {
+        for slot in self.cache.slots() {
+            let Some(index) = self.cache.index(slot) else { continue };
+            for frame in index.frames() {
+                if self.cache.have.has(blocks_of(slot, frame)) {
+                    self.verify(slot, frame)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The index of a pack, brought where it must be.

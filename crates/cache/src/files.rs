@@ -120,6 +120,11 @@ impl Cache {
         BlockCount(self.have.count())
     }
 
+    /// Whether all of it has arrived.
+    pub fn is_whole(&self) -> bool {
+        self.arrived() == self.blocks()
+    }
+
     /// Its packs, each with the first block of its content.
     pub fn packs(&self) -> impl ExactSizeIterator<Item = (PackRef, BlockNo)> + '_ {
         self.slots.iter().map(|slot| (slot.pack, BlockNo(slot.first)))

@@ -42,6 +42,9 @@ pub enum ImageError {
     /// A disk failed.
     #[error(transparent)]
     Block(#[from] BlockError),
+    /// What has arrived of a published image.
+    #[error(transparent)]
+    Cache(#[from] goldleaf_cache::CacheError),
     /// The storage failed.
     #[error("{what}: {source}")]
     Io {

@@ -6,6 +6,9 @@
 //!   images/NAME/NNNN.data      blocks; the first is the whole disk as imported, sparse, in the
 //!                              order of the disk; each later one holds what one edit changed
 //! ```
+//! Of an image that is published elsewhere each data file is a cache (crate `cache`) of the packs that
+//! came with a version, and may arrive while it is used.
+//!
 //! Beside each map and data file there may be copies of it, `NAME.1`, `NAME.2`, …, that repairs added
 //! because something in those before is damaged; the newest is the one that is read.
 //!
@@ -19,6 +22,7 @@ mod error;
 mod grow;
 mod import;
 mod mend;
+mod published;
 mod record;
 mod registry;
 
@@ -29,4 +33,4 @@ pub use import::{
 };
 pub use mend::{ImageMend, MendedFile, apply_mend, plan_mend};
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
-pub use registry::{ImageVersion, Images, check_name};
+pub use registry::{ImageVersion, Images, Suppliers, check_name};

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use goldleaf_block::{ByteLen, ExtentMap, FileBlocks, MapDevice, ReadBlocks};
-use goldleaf_host::{Dir, File, read_file, replace_file};
+use goldleaf_block::{ExtentMap, FileBlocks, MapDevice, ReadBlocks};
+use goldleaf_cache::{Cache, Cached, Supply, sidecars};
+use goldleaf_host::{Dir, File, Progress, read_file, replace_file};
+use goldleaf_worker::lent;
 
-use crate::{ImageError, ImageRecord, VersionRecord};
+use crate::{ImageError, ImageRecord, VersionRecord, canonical_digest};
 
 /// Format of the records that this program writes.
 pub const FORMAT: u32 = 1;
@@ -16,10 +18,15 @@ const RECORD_LIMIT: u64 = 64 << 20;
 /// Longest map that is read, in bytes: some 40 million extents.
 pub(crate) const MAP_LIMIT: u64 = 512 << 20;
 
+/// Knows where what has not arrived of an image is to be had: nowhere, for an image that was made
+/// here.
+pub type Suppliers = dyn Fn(&str) -> Option<Arc<dyn Supply>> + Send + Sync;
+
 /// All images of one Goldleaf home.
 #[derive(Clone)]
 pub struct Images {
-    dir: Arc<dyn Dir>,
+    pub(crate) dir: Arc<dyn Dir>,
+    suppliers: Option<Arc<Suppliers>>,
 }
 
 /// An image's version, opened.
@@ -30,23 +37,62 @@ pub struct ImageVersion {
     pub record: VersionRecord,
     /// The disk, as extents over [`Self::files`].
     pub map: Arc<ExtentMap>,
-    /// The data files, in the order of source indexes.
+    /// The data files, in the order of source indexes. One that has not all arrived is read by
+    /// bringing what is missing, by a worker too.
     pub files: Vec<Arc<dyn File>>,
+    /// The same as devices.
+    devices: Vec<Arc<dyn ReadBlocks>>,
+    /// Those that are published elsewhere.
+    published: Vec<Cached>,
 }
 
 impl ImageVersion {
     /// The files as sources of a device.
-    pub fn sources(&self) -> Result<Vec<Arc<dyn ReadBlocks>>, ImageError> {
-        let mut sources: Vec<Arc<dyn ReadBlocks>> = Vec::new();
-        for file in &self.files {
-            sources.push(Arc::new(FileBlocks::new(file.clone())?));
-        }
-        Ok(sources)
+    pub fn sources(&self) -> Vec<Arc<dyn ReadBlocks>> {
+        self.devices.clone()
     }
 
     /// The disk.
     pub fn device(&self) -> Result<MapDevice, ImageError> {
-        Ok(MapDevice::new(self.map.clone(), self.sources()?)?)
+        Ok(MapDevice::new(self.map.clone(), self.sources())?)
+    }
+
+    /// Those of its data files that are published elsewhere, and may not all have arrived.
+    pub fn published(&self) -> &[Cached] {
+        &self.published
+    }
+
+    /// Whether all of it is here.
+    pub fn is_whole(&self) -> bool {
+        self.published.iter().all(|data| data.cache().is_whole())
+    }
+
+    /// Reads all of it that is here, and compares it with what it is to be. Never writes; where it
+    /// was opened with a supplier, what is damaged is brought anew.
+    pub fn check(&self, progress: &dyn Progress) -> Result<(), ImageError> {
+        if !self.is_whole() {
+            return Ok(self.published.iter().try_for_each(Cached::check)?);
+        }
+        let (expected, found) = (&self.record.digest, canonical_digest(&self.device()?, progress)?);
+        if found == *expected {
+            return Ok(());
+        }
+        let (expected, found) = (expected.clone(), found);
+        Err(ImageError::Corrupt { place: "the disk".into(), expected, found })
+    }
+
+    fn add(&mut self, file: Arc<dyn File>) -> Result<(), ImageError> {
+        self.devices.push(Arc::new(FileBlocks::new(file.clone())?));
+        self.files.push(file);
+        Ok(())
+    }
+
+    fn add_published(&mut self, data: Cached) {
+        let device: Arc<dyn ReadBlocks> = Arc::new(data.clone());
+        let whole = || data.cache().content().clone();
+        self.files.push(if data.cache().is_whole() { whole() } else { lent(device.clone()) });
+        self.devices.push(device);
+        self.published.push(data);
     }
 }
 
@@ -61,7 +107,12 @@ pub fn check_name(name: &str) -> Result<(), ImageError> {
 impl Images {
     /// The registry in `dir`.
     pub fn new(dir: Arc<dyn Dir>) -> Self {
-        Self { dir }
+        Self { dir, suppliers: None }
+    }
+
+    /// The same registry, where what is missing of images is brought.
+    pub fn supplied(self, suppliers: Arc<Suppliers>) -> Self {
+        Self { suppliers: Some(suppliers), ..self }
     }
 
     /// All images, by name. A directory without a record is what an interrupted import left.
@@ -112,13 +163,30 @@ impl Images {
         })?;
         let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
         let copies = Copies::list(dir.as_ref())?;
-        let mut files = Vec::new();
-        for data in &version.data {
-            let data = copies.newest(data);
-            files.push(dir.open(&data).map_err(ImageError::io(format!("opening {name}/{data}")))?);
+        let supply = self.suppliers.as_ref().and_then(|suppliers| suppliers(name));
+        let map_name = copies.newest(&map_name(version.number));
+        let data: Vec<String> = version.data.iter().map(|data| copies.newest(data)).collect();
+        let mut opened = ImageVersion {
+            image: name.into(),
+            record: version,
+            map: Arc::default(),
+            files: Vec::new(),
+            devices: Vec::new(),
+            published: Vec::new(),
+        };
+        for data in data {
+            match Cache::open(dir.clone(), &data)? {
+                Some(cache) => {
+                    opened.add_published(Cached::new(Arc::new(cache), supply.clone()));
+                }
+                None => {
+                    let what = ImageError::io(format!("opening {name}/{data}"));
+                    opened.add(dir.open(&data).map_err(what)?)?;
+                }
+            }
         }
-        let map = read_map(dir.as_ref(), &copies.newest(&map_name(version.number)), &files)?;
-        Ok(ImageVersion { image: name.into(), record: version, map: Arc::new(map), files })
+        opened.map = Arc::new(read_map(dir.as_ref(), &map_name, &opened.devices)?);
+        Ok(opened)
     }
 
     /// Makes the directory of a new image and locks it against another importer. The image exists
@@ -176,8 +244,11 @@ impl Images {
         let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
         let maps = record.versions.iter().map(|version| map_name(version.number));
         let data = record.versions.iter().flat_map(|version| version.data.iter().cloned());
-        let named: BTreeSet<String> = maps.chain(data).collect();
-        let is_own = |name: &str| [".data", ".map", ".new"].iter().any(|end| name.ends_with(end));
+        let data: Vec<String> = data.collect();
+        let beside = data.iter().flat_map(|data| sidecars(data));
+        let named: BTreeSet<String> = maps.chain(beside).chain(data.iter().cloned()).collect();
+        const OWN: [&str; 6] = [".data", ".map", ".new", ".packs", ".heads", ".have"];
+        let is_own = |name: &str| OWN.iter().any(|end| name.ends_with(end));
         let items = dir.list().map_err(ImageError::io("listing an image"))?;
         let files = items.into_iter().filter(|item| !item.is_dir).map(|item| item.name);
         Ok(files
@@ -265,11 +336,12 @@ fn write_record(dir: &dyn Dir, record: &ImageRecord) -> Result<(), ImageError> {
     replace_file(dir, "image.json", &bytes).map_err(ImageError::io("writing image.json"))
 }
 
-fn read_map(dir: &dyn Dir, name: &str, files: &[Arc<dyn File>]) -> Result<ExtentMap, ImageError> {
+fn read_map(
+    dir: &dyn Dir,
+    name: &str,
+    devices: &[Arc<dyn ReadBlocks>],
+) -> Result<ExtentMap, ImageError> {
     let bytes = read_file(dir, name, MAP_LIMIT).map_err(ImageError::io("reading a map"))?;
-    let mut lens = Vec::new();
-    for file in files {
-        lens.push(ByteLen(file.len().map_err(ImageError::io("reading a length"))?).blocks());
-    }
+    let lens: Vec<_> = devices.iter().map(|device| device.len().blocks()).collect();
     Ok(ExtentMap::from_bytes(&bytes, &lens)?)
 }

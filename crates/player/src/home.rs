@@ -72,9 +72,14 @@ impl Home {
         })
     }
 
+    /// The golden images as they are here; what has not arrived of them cannot be read.
+    pub fn images_here(&self) -> Result<Images, PlayerError> {
+        Ok(Images::new(self.sub("images")?))
+    }
+
     /// The golden images.
     pub fn images(&self) -> Result<Images, PlayerError> {
-        Ok(Images::new(self.sub("images")?))
+        self.images_here()
     }
 
     /// The store of what desktops share.

@@ -199,7 +199,7 @@ impl Parts {
     ) -> Result<Self, PlayerError> {
         let mut parts = Self {
             files: stack.image.files.clone(),
-            devices: stack.image.sources()?,
+            devices: stack.image.sources(),
             sources: vec![Source::Image; stack.image.files.len()],
         };
         parts.push(

@@ -47,7 +47,7 @@ impl NextVersion<'_> {
         let canonical = map.overlaid(&zeroes)?;
         let data = format!("{next_data:04}.data");
         let (map, added) = step("image.data", || copy_added(dir, &data, &canonical, disk, index))?;
-        let mut sources = base.sources()?;
+        let mut sources = base.sources();
         let mut version_data = base.record.data.clone();
         if let Some(file) = added {
             sources.push(Arc::new(FileBlocks::new(file)?));

@@ -1,0 +1,86 @@
+//! Versions that are published elsewhere.
+
+use std::collections::HashMap;
+
+use goldleaf_block::{BlockNo, BlockRange, ExtentMap, MapBuilder, MapExtent, SourceIndex, Target};
+use goldleaf_cache::Cache;
+use goldleaf_store::Digest;
+use goldleaf_wire::{PackRef, WireMap};
+
+use crate::{ImageError, Images, VersionRecord};
+
+/// Where the content of a pack is: a data file, and a block of it.
+type Place = (String, BlockNo);
+
+impl Images {
+    /// Adds a version that was published, and makes the image where it is new. Nothing of it is here
+    /// then, but for what earlier versions have: it is brought when it is read, or filled. `version`
+    /// need not know its data files. To be called under the image's lock.
+    pub fn add_published(
+        &self,
+        name: &str,
+        version: VersionRecord,
+        wire: &WireMap,
+    ) -> Result<VersionRecord, ImageError> {
+        let dir = match self.dir(name) {
+            Err(ImageError::Unknown(_)) => self.create(name)?,
+            other => other?,
+        };
+        let (mut places, next_data) = self.places(name)?;
+        let new: Vec<PackRef> =
+            wire.packs.iter().filter(|pack| !places.contains_key(&pack.name)).copied().collect();
+        if !new.is_empty() {
+            let data = format!("{next_data:04}.data");
+            let cache = Cache::create(dir.clone(), &data, &new)?;
+            places.extend(cache.packs().map(|(pack, at)| (pack.name, (data.clone(), at))));
+        }
+        let (data, map) = localised(wire, &places)?;
+        let version = VersionRecord { data, ..version };
+        self.add_version(name, version.clone(), &map)?;
+        Ok(version)
+    }
+
+    /// Where the packs are that versions of an image have, and the number of the next data file.
+    fn places(&self, name: &str) -> Result<(HashMap<Digest, Place>, u32), ImageError> {
+        let record = match self.record(name) {
+            Err(ImageError::Unknown(_)) => return Ok((HashMap::new(), 1)),
+            other => other?,
+        };
+        let dir = self.dir(name)?;
+        let mut places = HashMap::new();
+        for data in record.versions.iter().flat_map(|version| &version.data) {
+            let Some(cache) = Cache::open(dir.clone(), data)? else { continue };
+            places.extend(cache.packs().map(|(pack, at)| (pack.name, (data.clone(), at))));
+        }
+        Ok((places, record.next_data))
+    }
+}
+
+/// The disk over data files, where the wire form has it over packs.
+fn localised(
+    wire: &WireMap,
+    places: &HashMap<Digest, Place>,
+) -> Result<(Vec<String>, ExtentMap), ImageError> {
+    let mut data: Vec<String> = Vec::new();
+    let mut sources = Vec::with_capacity(wire.packs.len());
+    for pack in &wire.packs {
+        let (file, at) = places.get(&pack.name).ok_or_else(|| ImageError::Corrupt {
+            place: "the data files of a published version".into(),
+            expected: format!("pack {}", pack.name),
+            found: "none".into(),
+        })?;
+        let index = data.iter().position(|known| known == file).unwrap_or_else(|| {
+            data.push(file.clone());
+            data.len() - 1
+        });
+        sources.push((SourceIndex(index as u32), *at));
+    }
+    let mut builder = MapBuilder::new(wire.map.blocks());
+    for MapExtent { range, target } in wire.map.extents() {
+        let Target::Source { source, at } = *target else { continue };
+        let (source, first) = sources[source.0 as usize];
+        let target = Target::Source { source, at: BlockNo(first.0 + at.0) };
+        builder.push(MapExtent { range: BlockRange::new(range.start, range.count), target })?;
+    }
+    Ok((data, builder.finish()))
+}
