@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::name::Name;
 use super::publish::RootWaits;
-use super::standing::Standing;
+use super::standing::{Standing, since};
 use super::{Repository, io_error, limit, vouches};
 use crate::author::{Draft, sign};
 use crate::authority::Authority;
@@ -46,18 +46,24 @@ impl Repository {
     ) -> Result<Vec<String>, TrustError> {
         let _held = self.hold()?;
         let (line, next) = (self.newest()?.head.line.clone(), authority.to_root()?);
-        let mut names = vec![self.write_root(&line, &next, expires)?];
-        if let Some(targets) = self.published()?.map(|current| current.targets)
-            && !vouches(&next, Role::Targets, &targets.bytes)
-            && self.highest(|name| name.role == Role::Targets)? <= targets.head.version
-            // What only a root before this one vouches for is not to be signed again unseen.
-            && vouches(&self.newest()?.body, Role::Targets, &targets.bytes)
-        {
-            // They say the same, until the same moment.
-            let until = super::standing::since(targets.head.expires);
-            names.push(self.write_targets(&targets.body, until)?);
-        }
-        Ok(names)
+        self.no_root_draft()?;
+        // The targets come first: while there is no draft of the root, all can be asked for again.
+        let targets = self.targets_for(&next)?;
+        let root = self.write_root(&line, &next, expires)?;
+        Ok(std::iter::once(root).chain(targets).collect())
+    }
+
+    /// Drafts what is published anew, where the image keys of the next root did not sign it.
+    fn targets_for(&self, next: &Root) -> Result<Option<String>, TrustError> {
+        let Some(current) = self.published()? else { return Ok(None) };
+        let (role, targets) = (Role::Targets, current.targets);
+        // What only a root before this one vouches for is not to be signed again unseen.
+        let is_wanted = vouches(&self.newest()?.body, role, &targets.bytes)
+            && !vouches(next, role, &targets.bytes)
+            && self.targets_drafts()?.is_empty();
+        // They say the same, until the same moment.
+        let until = since(targets.head.expires);
+        is_wanted.then(|| self.write_targets(&targets.body, until)).transpose()
     }
 
     /// Writes the draft of the next targets, which the image keys sign, and returns its name.
@@ -188,17 +194,22 @@ impl Repository {
         known.ok_or_else(|| TrustError::NotADraft(text.into()))
     }
 
+    fn no_root_draft(&self) -> Result<(), TrustError> {
+        let name = Name::draft(Role::Root, self.roots.len() as u64 + 1);
+        match self.names()?.contains(&name) {
+            true => Err(TrustError::DraftExists(name.to_string())),
+            false => Ok(()),
+        }
+    }
+
     fn write_root(
         &self,
         line: &Line,
         body: &Root,
         expires: Duration,
     ) -> Result<String, TrustError> {
+        self.no_root_draft()?;
         let version = self.roots.len() as u64 + 1;
-        let name = Name::draft(Role::Root, version).to_string();
-        if self.names()?.contains(&Name::draft(Role::Root, version)) {
-            return Err(TrustError::DraftExists(name));
-        }
         self.write_draft(&Draft { role: Role::Root, version, expires, line, body })
     }
 

@@ -93,16 +93,22 @@ impl Repository {
         let (root, current) = (self.newest()?, self.published()?);
         let work = Work { repository: self, current, root, online, now };
         work.check_keys(next.as_ref())?;
-        let root_waits = match &next {
-            None => None,
-            Some(next) => match work.under(next) {
-                Err(TrustError::RootWaits { on, .. }) => Some(on),
-                plan => return plan,
-            },
+        let Some(next) = &next else { return work.under(root) };
+        let (version, on) = match work.under(next) {
+            Err(TrustError::RootWaits { version, on }) => (version, on),
+            plan => return plan,
         };
-        let mut plan = work.under(root)?;
-        plan.published.root_waits = root_waits;
-        Ok(plan)
+        match work.under(root) {
+            Ok(mut plan) => {
+                plan.published.root_waits = Some(on);
+                Ok(plan)
+            }
+            // Whoever gave the new online key alone wants the new root.
+            Err(TrustError::SigMissing(_) | TrustError::SigThreshold { .. }) => {
+                Err(TrustError::RootWaits { version, on })
+            }
+            error => error,
+        }
     }
 }
 
