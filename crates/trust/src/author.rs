@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::json::{SignatureEntry, canonical};
 use crate::key::SigningKey;
 use crate::role::{Head, Line, moment};
+use crate::signatures::seal;
 use crate::{Role, TrustError};
 
 /// The version of TUF's specification that metadata follows.
@@ -50,9 +52,12 @@ pub fn sign<T: Serialize>(
     };
     let failed = |error| TrustError::malformed(name, error);
     let signed = canonical(&Whole { head, body: draft.body }).map_err(failed)?;
-    let entry =
-        |key: &&SigningKey| SignatureEntry { keyid: key.public().id(), sig: key.sign(&signed) };
+    // JSON is text.
+    let signed = String::from_utf8(signed).map_err(|error| TrustError::malformed(name, error))?;
+    let entry = |key: &&SigningKey| SignatureEntry {
+        keyid: key.public().id(),
+        sig: key.sign(signed.as_bytes()),
+    };
     let signatures: Vec<SignatureEntry> = keys.iter().map(entry).collect();
-    let signatures = canonical(&signatures).map_err(failed)?;
-    Ok([&b"{\"signatures\":"[..], &signatures, b",\"signed\":", &signed, b"}\n"].concat())
+    seal(&RawValue::from_string(signed).map_err(failed)?, &signatures)
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::key::KeyId;
+use crate::repository::RootWaits;
+
 /// A role of the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -157,6 +160,46 @@ pub enum TrustError {
     /// What was believed is lost: nothing can be told from an old copy of it any more.
     #[error("what was trusted is lost ({0}); subscribe anew, with the root that you were given")]
     Lost(String),
+    /// An author named keys and thresholds that cannot be a root's.
+    #[error("{0}")]
+    Authority(String),
+    /// A key that the role does not know.
+    #[error("key {key} may not sign {role} metadata here")]
+    NotItsKey {
+        /// Whose metadata it is.
+        role: Role,
+        /// Which key.
+        key: KeyId,
+    },
+    /// There is a draft already: two of one version would be one too many.
+    #[error("{0} is under way")]
+    DraftExists(String),
+    /// A feed that has a root has its first one.
+    #[error("the feed has begun already")]
+    Begun,
+    /// A feed without a root has nothing to build upon.
+    #[error("the feed has no root yet that its keys signed")]
+    NotBegun,
+    /// A root that has its signatures, under which what is published would not be good.
+    #[error("root {version} waits for {on}")]
+    RootWaits {
+        /// Its version.
+        version: u64,
+        /// What for.
+        on: RootWaits,
+    },
+    /// Nothing that may be published.
+    #[error("there are no targets yet that enough keys signed")]
+    NothingToPublish,
+    /// No file of metadata that could be signed.
+    #[error("{0} is no draft of root or targets")]
+    NotADraft(String),
+    /// The number of a version is the highest that there is.
+    #[error("{0} leaves no higher version")]
+    LastVersion(String),
+    /// Somebody else works on the same directory.
+    #[error("another process works on this feed's metadata")]
+    Busy,
     /// The source failed.
     #[error("reading {what}: {source}")]
     Source {

@@ -3,9 +3,12 @@
 use std::fmt;
 
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use goldleaf_host::Entropy;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
+use crate::TrustError;
 use crate::json::canonical;
 
 const ED25519: &str = "ed25519";
@@ -50,11 +53,26 @@ impl Key {
         KeyId(hex(&Sha256::digest(canonical)))
     }
 
+    fn is_known(&self) -> bool {
+        (self.keytype.as_str(), self.scheme.as_str()) == (ED25519, ED25519)
+    }
+
+    /// As the library has it; `None` when it is of another kind, or no point of the curve.
+    pub(crate) fn verifying(&self) -> Option<VerifyingKey> {
+        let bytes = unhex(&self.keyval.public).filter(|_| self.is_known())?;
+        VerifyingKey::from_bytes(&bytes).ok()
+    }
+
+    pub(crate) fn from_verifying(key: &VerifyingKey) -> Self {
+        let public = hex(key.as_bytes());
+        Key { keytype: ED25519.into(), scheme: ED25519.into(), keyval: KeyValue { public } }
+    }
+
     pub(crate) fn verify(&self, message: &[u8], signature: &str) -> Verdict {
-        if (self.keytype.as_str(), self.scheme.as_str()) != (ED25519, ED25519) {
+        if !self.is_known() {
             return Verdict::Unknown;
         }
-        let key = unhex(&self.keyval.public).and_then(|key| VerifyingKey::from_bytes(&key).ok());
+        let key = self.verifying();
         let signature = unhex(signature).map(|bytes| Signature::from_bytes(&bytes));
         match (key, signature) {
             // Strict: no key of small order, no signature with a second form.
@@ -75,15 +93,40 @@ impl SigningKey {
         Self(ed25519_dalek::SigningKey::from_bytes(seed))
     }
 
+    /// A new key; [`TrustError::Io`] when the machine has no randomness to give.
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self, TrustError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        let what = "drawing random numbers";
+        entropy.fill(seed.as_mut()).map_err(|source| TrustError::Io { what, source })?;
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// The secret.
+    pub(crate) fn seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
     /// What others know of it.
     pub fn public(&self) -> Key {
-        let public = hex(self.0.verifying_key().as_bytes());
-        Key { keytype: ED25519.into(), scheme: ED25519.into(), keyval: KeyValue { public } }
+        Key::from_verifying(&self.0.verifying_key())
     }
 
     /// A signature of some bytes, in hexadecimal digits.
     pub fn sign(&self, message: &[u8]) -> String {
         hex(&self.0.sign(message).to_bytes())
+    }
+}
+
+impl From<ed25519_dalek::SigningKey> for SigningKey {
+    fn from(key: ed25519_dalek::SigningKey) -> Self {
+        Self(key)
+    }
+}
+
+/// Says whose it is, never what it is.
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({})", self.public().id())
     }
 }
 

@@ -21,16 +21,26 @@
 #![forbid(unsafe_code)]
 
 mod author;
+mod authority;
 mod error;
 mod json;
 mod key;
+mod pem;
+mod repository;
 mod role;
+mod signatures;
 mod state;
 mod update;
 
 pub use author::{Draft, sign};
+pub use authority::{Authority, Quorum};
 pub use error::{Role, TrustError};
 pub use key::{Key, KeyId, SigningKey};
+pub use repository::{
+    Published, ROOT_LIFE, Repository, RootWaits, SNAPSHOT_LIFE, Side, Standing, TARGETS_LIFE,
+    TIMESTAMP_LIFE,
+};
 pub use role::{Line, Meta, RoleKeys, Root, Snapshot, Target, Targets, Timestamp};
+pub use signatures::{Signers, add_signature, signers};
 pub use state::{Believed, State};
 pub use update::{Event, Metadata, ROOTS_MAX, Updated, update};

@@ -84,32 +84,58 @@ impl Root {
         Some((keys.keyids.iter().map(|id| self.keys.get(id)).collect(), keys.threshold))
     }
 
-    /// Whether enough of a role's keys signed a message. A key counts once, under however many
-    /// names it is listed.
-    fn verify(&self, role: Role, envelope: &Envelope<'_>) -> Result<(), TrustError> {
-        let message = envelope.signed.get().as_bytes();
-        let keys = self.of(role).ok_or(TrustError::RoleMissing(role))?;
-        let (mut good, mut tried, mut unknown) = (Vec::new(), 0, false);
-        for signature in &envelope.signatures {
-            let listed = keys.keyids.contains(&signature.keyid);
-            let Some(key) = self.keys.get(&signature.keyid).filter(|_| listed) else { continue };
-            if good.contains(&key) {
-                continue;
-            }
-            tried += 1;
-            match key.verify(message, &signature.sig) {
-                Verdict::Good => good.push(key),
-                Verdict::Bad => {}
-                Verdict::Unknown => unknown = true,
-            }
-        }
+    /// Whether enough of a role's keys signed a message.
+    pub(crate) fn verify(&self, role: Role, envelope: &Envelope<'_>) -> Result<(), TrustError> {
+        let Tally { good, tried, has_unknown, threshold } = self.tally(role, envelope)?;
         match good.len() {
-            found if found >= keys.threshold.max(1) => Ok(()),
-            _ if unknown => Err(TrustError::SigAlgorithm(role)),
+            found if found >= threshold => Ok(()),
+            _ if has_unknown => Err(TrustError::SigAlgorithm(role)),
             0 if tried == 0 => Err(TrustError::SigMissing(role)),
-            found => Err(TrustError::SigThreshold { role, found, threshold: keys.threshold }),
+            found => Err(TrustError::SigThreshold { role, found, threshold }),
         }
     }
+
+    /// Which of a role's keys signed a message. A key counts once, under however many names it is
+    /// listed.
+    pub(crate) fn tally(
+        &self,
+        role: Role,
+        envelope: &Envelope<'_>,
+    ) -> Result<Tally<'_>, TrustError> {
+        let message = envelope.signed.get().as_bytes();
+        let keys = self.of(role).ok_or(TrustError::RoleMissing(role))?;
+        let threshold = keys.threshold.max(1);
+        let mut tally = Tally { good: Vec::new(), tried: 0, has_unknown: false, threshold };
+        for signature in &envelope.signatures {
+            let listed = keys.keyids.contains(&signature.keyid);
+            let Some((id, key)) = self.keys.get_key_value(&signature.keyid).filter(|_| listed)
+            else {
+                continue;
+            };
+            if tally.good.iter().any(|(_, good)| *good == key) {
+                continue;
+            }
+            tally.tried += 1;
+            match key.verify(message, &signature.sig) {
+                Verdict::Good => tally.good.push((id, key)),
+                Verdict::Bad => {}
+                Verdict::Unknown => tally.has_unknown = true,
+            }
+        }
+        Ok(tally)
+    }
+}
+
+/// What came of the signatures of some metadata.
+pub(crate) struct Tally<'a> {
+    /// Keys with a good signature.
+    pub good: Vec<(&'a KeyId, &'a Key)>,
+    /// Signatures in the name of a key that may.
+    pub tried: usize,
+    /// Whether one of those is of a kind that nobody here knows.
+    pub has_unknown: bool,
+    /// How many good ones it takes.
+    pub threshold: usize,
 }
 
 /// A file of metadata as another role names it.
@@ -190,6 +216,40 @@ pub struct Target {
     pub custom: serde_json::Value,
 }
 
+impl Target {
+    /// The target that has this content, named by SHA-256 and by BLAKE3: the one is what TUF's other
+    /// clients know, the other what Goldleaf's stores name content by.
+    pub fn of(bytes: &[u8], custom: serde_json::Value) -> Self {
+        let hashes = DIGESTS.map(|(name, digest)| (name.into(), digest(bytes)));
+        Self { length: bytes.len() as u64, hashes: hashes.into(), custom }
+    }
+
+    /// Whether some content is this target's (section 5.7.2). `what` names it in errors:
+    /// [`TrustError::Length`], [`TrustError::HashMismatch`] when any digest is another, and
+    /// [`TrustError::Malformed`] when the author named none that this release knows.
+    pub fn check(&self, what: &str, bytes: &[u8]) -> Result<(), TrustError> {
+        let (expected, found) = (self.length, bytes.len() as u64);
+        if expected != found {
+            return Err(TrustError::Length { what: what.into(), expected, found });
+        }
+        let known = DIGESTS.iter().filter_map(|(name, digest)| {
+            self.hashes.get(*name).map(|expected| *expected == digest(bytes))
+        });
+        let known: Vec<bool> = known.collect();
+        match (known.is_empty(), known.iter().all(|is_same| *is_same)) {
+            (true, _) => Err(TrustError::malformed(what, "no digest of it is of a known kind")),
+            (false, true) => Ok(()),
+            (false, false) => Err(TrustError::HashMismatch { what: what.into() }),
+        }
+    }
+}
+
+/// The digests that targets are named by, as hexadecimal digits.
+const DIGESTS: [(&str, fn(&[u8]) -> String); 2] = [
+    ("sha256", |bytes| hex(&Sha256::digest(bytes))),
+    ("blake3", |bytes| blake3::hash(bytes).to_hex().to_string()),
+];
+
 /// Metadata that was verified, with its bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Signed<T> {
@@ -209,6 +269,26 @@ impl<T: serde::de::DeserializeOwned> Signed<T> {
         if let Some(root) = root {
             root.verify(role, &envelope)?;
         }
+        let signed = Self::decode(role, &envelope, bytes)?;
+        if let Some(root) = signed.body.as_root() {
+            root.verify(role, &envelope)?;
+        }
+        Ok(signed)
+    }
+
+    /// What metadata of a role says, whoever signed it: for authors, who complete it.
+    pub fn unverified(role: Role, bytes: &[u8]) -> Result<Self, TrustError>
+    where
+        T: AsRoot,
+    {
+        Self::decode(role, &parse(role.name(), bytes)?, bytes)
+    }
+
+    fn decode(role: Role, envelope: &Envelope<'_>, bytes: &[u8]) -> Result<Self, TrustError>
+    where
+        T: AsRoot,
+    {
+        let name = role.name();
         let signed = envelope.signed.get().as_bytes();
         let head: Head = parse(name, signed)?;
         if head.kind != name {
@@ -220,7 +300,6 @@ impl<T: serde::de::DeserializeOwned> Signed<T> {
         let body: T = parse(name, signed)?;
         if let Some(root) = body.as_root() {
             check_root(root)?;
-            root.verify(role, &envelope)?;
         }
         Ok(Self { head, body, bytes: bytes.to_vec() })
     }
@@ -231,6 +310,30 @@ impl<T: serde::de::DeserializeOwned> Signed<T> {
             true => Ok(()),
             false => Err(TrustError::Freeze { role, expired: self.head.expires.to_string() }),
         }
+    }
+}
+
+impl Signed<Root> {
+    /// The root that follows this one (section 5.3): signed by its own keys and by this one's, of
+    /// the same line, and one higher.
+    pub fn followed_by(&self, bytes: &[u8]) -> Result<Self, TrustError> {
+        let version = self.head.version.saturating_add(1);
+        let unsigned_by = |side| {
+            move |error| match error {
+                TrustError::SigMissing(_) | TrustError::SigThreshold { .. } => {
+                    TrustError::RootRotation { version, side }
+                }
+                other => other,
+            }
+        };
+        let next = Self::read(Role::Root, bytes, None).map_err(unsigned_by("its own keys"))?;
+        Self::read(Role::Root, bytes, Some(&self.body)).map_err(unsigned_by("the root before"))?;
+        next.head.line.must_be(&self.head.line)?;
+        if next.head.version != version {
+            let found = next.head.version;
+            return Err(TrustError::RootVersion { expected: version, found });
+        }
+        Ok(next)
     }
 }
 

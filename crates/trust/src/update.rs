@@ -4,16 +4,16 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::role::{Line, Meta, Root, Signed, Snapshot, Targets, Timestamp, moment};
+use crate::role::{Line, Meta, Signed, Snapshot, Targets, Timestamp, moment};
 use crate::state::State;
 use crate::{Role, TrustError};
 
 /// How many new roots one update follows.
 pub const ROOTS_MAX: u64 = 1024;
 /// Longest root, timestamp and snapshot, in bytes.
-const SMALL_MAX: u64 = 64 << 10;
+pub(crate) const SMALL_MAX: u64 = 64 << 10;
 /// Longest targets, in bytes.
-const TARGETS_MAX: u64 = 10 << 20;
+pub(crate) const TARGETS_MAX: u64 = 10 << 20;
 
 /// Where metadata comes from. It is believed for nothing.
 pub trait Metadata {
@@ -109,30 +109,14 @@ impl Work<'_> {
             if step == ROOTS_MAX {
                 return Err(TrustError::RootCap(ROOTS_MAX));
             }
-            self.root(version, &bytes)?;
+            self.root(&bytes)?;
         }
         self.state.believed().root.fresh(Role::Root, self.now)
     }
 
-    fn root(&mut self, version: u64, bytes: &[u8]) -> Result<(), TrustError> {
-        let unsigned_by = |side| {
-            move |error| match error {
-                TrustError::SigMissing(_) | TrustError::SigThreshold { .. } => {
-                    TrustError::RootRotation { version, side }
-                }
-                other => other,
-            }
-        };
-        let old = &self.state.believed().root.body;
-        let next =
-            Signed::<Root>::read(Role::Root, bytes, None).map_err(unsigned_by("its own keys"))?;
-        Signed::<Root>::read(Role::Root, bytes, Some(old))
-            .map_err(unsigned_by("the root before"))?;
-        self.on_line(&next.head.line)?;
-        if next.head.version != version {
-            let found = next.head.version;
-            return Err(TrustError::RootVersion { expected: version, found });
-        }
+    fn root(&mut self, bytes: &[u8]) -> Result<(), TrustError> {
+        let before = &self.state.believed().root;
+        let (next, old) = (before.followed_by(bytes)?, &before.body);
         // Section 5.3.11: whoever had the old keys may have pushed the versions as high as they go.
         let is_other = |role| next.body.known(role) != old.known(role);
         let is_rotated = is_other(Role::Timestamp) || is_other(Role::Snapshot);
@@ -142,7 +126,7 @@ impl Work<'_> {
                 (believed.timestamp, believed.snapshot) = (None, None);
             }
         })?;
-        self.events.push(Event::NewRoot(version));
+        self.events.push(Event::NewRoot(self.state.believed().root_version()));
         Ok(())
     }
 

@@ -1,7 +1,12 @@
-//! Tests of trust: honest updates, and every attack on them by its name.
+//! Tests of trust: honest updates, every attack on them by its name, and
+//! the author's side.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod attacks;
+mod author;
+mod feed;
 mod honest;
+mod lives;
+mod openssl;
 mod power;
 mod world;
