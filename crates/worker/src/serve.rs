@@ -8,7 +8,7 @@ use goldleaf_host::{File, file_from_fd};
 use serde::Serialize;
 
 use crate::protocol::{DiskSpec, Reply, Task};
-use crate::{Channel, WorkerError, compose, derive, harvest, inspect, seal};
+use crate::{Channel, WorkerError, compose, derive, harvest, inspect, layout, seal};
 
 /// Files that were handed over, by number.
 pub struct Handed(Vec<Arc<dyn File>>);
@@ -60,6 +60,10 @@ pub fn serve(count: usize) -> Result<(), WorkerError> {
             answer(&mut channel, result)
         }
         Task::Derive(task) => answer(&mut channel, derive::derive(&handed, &task)),
+        Task::Layout(task) => {
+            let result = layout::layout(&handed, &task, &mut channel);
+            answer(&mut channel, result)
+        }
     }
 }
 
