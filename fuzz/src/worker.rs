@@ -37,6 +37,7 @@ pub fn to_worker(data: &[u8]) {
                     [task.before, task.after, task.image].into_iter().for_each(open);
                 }
                 Task::Derive(task) => open(task.disk),
+                Task::Layout(task) => open(task.disk),
             }
         }
         1 => drop(receive::<Vec<StackEntry>>(&mut input)),

@@ -179,6 +179,20 @@ fn has_superblock(sb: &Superblock, group: u32) -> bool {
 /// All blocks that hold superblocks, descriptors (those reserved for growth included), bitmaps,
 /// inode tables and the multi-mount block; sorted. Overlaps are left in: validation looks for them.
 pub(crate) fn fixed_metadata(sb: &Superblock, groups: &[Group]) -> Vec<BlockRange> {
+    fixed_with(sb, groups, |_| sb.inode_table_blocks())
+}
+
+/// The same less the ends of inode tables that were never used: what is there, is not read.
+pub(crate) fn fixed_in_use(sb: &Superblock, groups: &[Group]) -> Vec<BlockRange> {
+    let per_block = u64::from(sb.inodes_per_block());
+    fixed_with(sb, groups, |group| u64::from(group.initialized_inodes(sb)).div_ceil(per_block))
+}
+
+fn fixed_with(
+    sb: &Superblock,
+    groups: &[Group],
+    table_blocks: impl Fn(&Group) -> u64,
+) -> Vec<BlockRange> {
     let mut ranges = Vec::with_capacity(groups.len() * 4 + 1);
     for (number, group) in (0..).zip(groups) {
         let base = base_metadata(sb, number);
@@ -189,7 +203,7 @@ pub(crate) fn fixed_metadata(sb: &Superblock, groups: &[Group]) -> Vec<BlockRang
         }
         ranges.push(BlockRange::new(group.block_bitmap, BlockCount(1)));
         ranges.push(BlockRange::new(group.inode_bitmap, BlockCount(1)));
-        let table = BlockCount(sb.inode_table_blocks());
+        let table = BlockCount(table_blocks(group));
         ranges.push(BlockRange::new(group.inode_table, table));
     }
     if sb.incompat & feature::INCOMPAT_MMP != 0 && sb.mmp_block < sb.blocks {

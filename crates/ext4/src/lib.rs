@@ -1,9 +1,9 @@
 //! Reads ext4 volumes that a hostile guest wrote: files, the journal's replay, validation, the
-//! canonical form, and what a session changed.
+//! canonical form, where metadata lies, and what a session changed.
 //!
 //! ```text
-//!   diff   validate   canonical
-//!        \     |     /
+//!   diff   validate   canonical   metadata
+//!        \     |        |        /
 //!          Volume (impl FileTree)      gate, identify: may this be a golden image at all?
 //!   dir  xattr  extent  inode  group  superblock  journal
 //!          ReadBlocks
@@ -13,6 +13,7 @@
 //! Blocks are 4 KiB and files have extents: other volumes are refused by [`gate()`].
 #![forbid(unsafe_code)]
 
+mod bits;
 mod canonical;
 mod checksum;
 mod diff;
@@ -25,7 +26,9 @@ mod group;
 mod htree;
 mod inode;
 mod journal;
+mod metadata;
 mod superblock;
+mod table;
 mod validate;
 mod volume;
 mod xattr;
@@ -37,6 +40,7 @@ pub use error::Ext4Error;
 pub use gate::{Features, Foreign, Refusal, gate, identify};
 pub use group::Group;
 pub use inode::{Inode, InodeNo};
+pub use metadata::metadata;
 pub use superblock::Superblock;
 pub use validate::{Limits, Summary, validate};
 pub use volume::Volume;

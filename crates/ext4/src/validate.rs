@@ -12,14 +12,16 @@
 
 use std::collections::HashMap;
 
-use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange};
+use goldleaf_block::{BlockCount, BlockNo, BlockRange};
 
+use crate::bits::Bits;
 use crate::dir;
 use crate::error::{Ext4Error, Result, corrupt};
 use crate::extent::read_map;
 use crate::fields::Fields;
 use crate::htree;
 use crate::inode::{Inode, InodeNo};
+use crate::table;
 use crate::volume::{Volume, bit};
 use crate::xattr;
 
@@ -78,27 +80,6 @@ pub fn validate(volume: &Volume, limits: Limits) -> Result<Summary> {
     Ok(check.summary)
 }
 
-/// One bit for each of many.
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn new(count: u64) -> Self {
-        Self(vec![0; count.div_ceil(64) as usize])
-    }
-
-    fn get(&self, index: u64) -> bool {
-        self.0.get((index / 64) as usize).is_some_and(|word| word >> (index % 64) & 1 == 1)
-    }
-
-    /// Sets a bit; returns whether it was clear.
-    fn set(&mut self, index: u64) -> bool {
-        let Some(word) = self.0.get_mut((index / 64) as usize) else { return false };
-        let clear = *word >> (index % 64) & 1 == 0;
-        *word |= 1 << (index % 64);
-        clear
-    }
-}
-
 struct Check<'a> {
     volume: &'a Volume,
     limits: Limits,
@@ -155,28 +136,8 @@ impl<'a> Check<'a> {
         read_map(self.volume, &inode).map(drop)
     }
 
-    /// Reads one group's inode table in one piece.
     fn inodes(&mut self, group: u32) -> Result<()> {
-        let sb = self.volume.superblock();
-        let Some(bitmap) = self.volume.inode_bitmap(group)? else { return Ok(()) };
-        let Some(descriptor) = self.volume.groups().get(group as usize) else { return Ok(()) };
-        let count = descriptor.initialized_inodes(sb);
-        let behind = (count..sb.inodes_per_group).find(|&index| bit(&bitmap, index));
-        if let Some(index) = behind {
-            let place = format!("inode bitmap of group {group}");
-            return Err(corrupt(place, format!("no inode behind {count}"), index));
-        }
-        let size = usize::from(sb.inode_size);
-        let bytes = (count as usize * size).next_multiple_of(BLOCK_SIZE as usize);
-        let mut table = vec![0; bytes];
-        self.volume.read_blocks(descriptor.inode_table, &mut table)?;
-        let first = group * sb.inodes_per_group + 1;
-        for (index, raw) in (0..count).zip(table.chunks_exact(size)) {
-            if bit(&bitmap, index) {
-                self.inode(InodeNo(first + index), raw)?;
-            }
-        }
-        Ok(())
+        table::for_each_in_use(self.volume, group, &mut |ino, raw| self.inode(ino, raw))
     }
 
     fn inode(&mut self, ino: InodeNo, raw: &[u8]) -> Result<()> {

@@ -244,7 +244,8 @@ pub fn whole_file(file: &Arc<dyn File>) -> Result<DiskSpec, ImageError> {
     Ok(DiskSpec { map: map.finish(), sources: vec![0] })
 }
 
-fn scale(map: &ExtentMap) -> Scale {
+/// How large a task over a disk is, by its blocks: the worker alone knows how many files there are.
+pub(crate) fn scale(map: &ExtentMap) -> Scale {
     let blocks: u64 = map.extents().iter().map(|extent| extent.range.count.0).sum();
     Scale { files: blocks * BLOCK_SIZE / BYTES_PER_FILE, output_bytes: 0 }
 }
@@ -254,7 +255,8 @@ pub fn inspect(launcher: &Launcher, file: &Arc<dyn File>) -> Result<DiskReport, 
     inspect_disk(launcher, &whole_file(file)?.map, std::slice::from_ref(file))
 }
 
-fn disk_spec(map: &ExtentMap, files: &[Arc<dyn File>]) -> DiskSpec {
+/// A disk over all of some files, for the worker.
+pub(crate) fn disk_spec(map: &ExtentMap, files: &[Arc<dyn File>]) -> DiskSpec {
     DiskSpec { map: map.clone(), sources: (0..files.len() as u32).collect() }
 }
 

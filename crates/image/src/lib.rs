@@ -21,6 +21,7 @@ pub mod create;
 mod error;
 mod grow;
 mod import;
+mod layout;
 mod mend;
 mod published;
 mod record;
@@ -31,6 +32,7 @@ pub use grow::grow;
 pub use import::{
     ImportOptions, Imported, canonical_digest, import, inspect_disk, seal_disk, volume_records,
 };
+pub use layout::{FileExtents, Layout, layout, order};
 pub use mend::{ImageMend, MendedFile, apply_mend, plan_mend};
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
 pub use registry::{ImageVersion, Images, Suppliers, check_name};

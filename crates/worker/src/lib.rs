@@ -3,7 +3,8 @@
 //! ```text
 //!   parent (player, image)                      worker (jailed)
 //!     Launcher::run ── spawn, open files ──────▶  serve
-//!        Task  ─────────────────────────────────▶  inspect · seal · compose · derive · harvest
+//!        Task  ─────────────────────────────────▶  inspect · seal · compose · derive · harvest ·
+//!                                                layout
 //!        answers, streamed both ways ◀───────────  (everything it says is checked as hostile)
 //! ```
 //!
@@ -20,6 +21,7 @@ mod harvest;
 mod identity;
 mod inspect;
 mod launch;
+mod layout;
 mod lent;
 mod merging;
 mod mounted;

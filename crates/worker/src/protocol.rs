@@ -8,6 +8,8 @@
 //!   Harvest   worker: Reply of batches of GuestPath (all that changed)
 //!             parent: batches of PathFacts, one a path
 //!             worker: Reply of batches of Item, then Reply<HarvestReply>
+//!   Layout    worker: Reply of batches of BlockRange (metadata)
+//!             worker: Reply of batches of FilePiece, then Reply<()>
 //! ```
 //! Where the worker speaks, each batch is in a [`Reply`] of its own, so that a refusal can stand in
 //! its place.
@@ -56,6 +58,8 @@ pub enum Task {
     Harvest(Box<HarvestTask>),
     /// Build derived files of a composed disk anew: paths and bytes of those that were out of date.
     Derive(DeriveTask),
+    /// Say what of a disk is metadata, and where the content of each file lies.
+    Layout(LayoutTask),
 }
 
 /// The end of every task.
@@ -360,4 +364,26 @@ pub struct DeriveTask {
     pub disk: DiskSpec,
     /// Its volumes.
     pub volumes: Vec<VolumeSpec>,
+}
+
+/// See [`Task::Layout`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LayoutTask {
+    /// The disk. Its volumes are clean.
+    pub disk: DiskSpec,
+    /// Its volumes.
+    pub volumes: Vec<VolumeSpec>,
+}
+
+/// A regular file and where its content lies on the disk. Files come in the order of their paths'
+/// bytes, each under the first of its names. One with very many runs comes in pieces, one after the
+/// other, with the same path and length.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilePiece {
+    /// Where the file is.
+    pub path: GuestPath,
+    /// Length of the whole file.
+    pub len: ByteLen,
+    /// Written runs, by their place in the file; what none covers reads as zeroes.
+    pub runs: Vec<DiskRun>,
 }

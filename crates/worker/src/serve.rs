@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::lent::borrowed;
 use crate::protocol::{DiskSpec, Reply, Task};
-use crate::{Channel, WorkerError, compose, derive, harvest, inspect, seal};
+use crate::{Channel, WorkerError, compose, derive, harvest, inspect, layout, seal};
 
 /// Files that were handed over, by number.
 pub struct Handed(Vec<Arc<dyn File>>);
@@ -64,6 +64,10 @@ pub fn serve(count: usize) -> Result<(), WorkerError> {
             answer(&mut channel, result)
         }
         Task::Derive(task) => answer(&mut channel, derive::derive(&handed, &task)),
+        Task::Layout(task) => {
+            let result = layout::layout(&handed, &task, &mut channel);
+            answer(&mut channel, result)
+        }
     }
 }
 

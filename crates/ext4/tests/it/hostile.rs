@@ -2,7 +2,8 @@
 
 use goldleaf_block::{BlockCount, BlockNo, BlockRange};
 use goldleaf_ext4::{
-    Ext4Error, InodeNo, Limits, Volume, canonical, diff, diff_full, gate, identify, validate,
+    Ext4Error, InodeNo, Limits, Volume, canonical, diff, diff_full, gate, identify, metadata,
+    validate,
 };
 use goldleaf_tree::{FileTree, GuestPath, NodeKind};
 
@@ -23,6 +24,10 @@ fn exercise(bytes: &[u8], before: &Volume, dirty: &[BlockRange]) {
     let Ok(volume) = Volume::open_replayed(device) else { return };
     let _ = validate(&volume, Limits::default());
     let _ = canonical(&volume);
+    if let Ok(ranges) = metadata(&volume) {
+        let blocks = volume.superblock().blocks;
+        assert!(ranges.iter().all(|range| range.end().0 <= blocks), "it stays on the volume");
+    }
     let _ = diff(before, &volume, dirty);
     for ino in 1..=volume.superblock().inodes.min(600) {
         let id = InodeNo(ino).into();

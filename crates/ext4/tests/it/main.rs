@@ -5,5 +5,6 @@ mod diff;
 mod gate;
 mod hostile;
 mod journal;
+mod metadata;
 mod read;
 mod support;
