@@ -33,8 +33,8 @@ impl Rate {
         Arc::new(rate)
     }
 
-    /// From now on `bytes` in a second; `None` is no limit. A rate below [`crate::Patience::floor`]
-    /// makes long ranges fail.
+    /// From now on `bytes` in a second; `None` is no limit. A range must still come within
+    /// [`crate::Patience::whole`].
     pub fn set(&self, bytes: Option<u64>) {
         // Nobody means never; the slowest there is ends one day.
         self.bytes.store(bytes.map_or(0, |bytes| bytes.max(1)), Ordering::Relaxed);

@@ -33,25 +33,21 @@ pub struct Patience {
     pub window: Duration,
     /// Bytes in a second that must come; who sends fewer is [`crate::FetchError::SlowRetrieval`].
     pub floor: u64,
+    /// For the whole of an answer, whatever the caller does with it meanwhile.
+    pub whole: Duration,
 }
 
 impl Default for Patience {
-    /// A modem of 1998 is fast enough; a server that drips is found out within half a minute.
+    /// A modem of 1998 is fast enough; a server that drips is found out within half a minute. At
+    /// the floor, 16 MiB take a little more than an hour: a caller may take as long again.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
             first_byte: Duration::from_secs(30),
             window: Duration::from_secs(15),
             floor: 4 << 10,
+            whole: Duration::from_secs(2 * 3600),
         }
-    }
-}
-
-impl Patience {
-    /// Within which time this many bytes must be there, whatever the caller does with them: half of
-    /// what the floor asks for, so that a caller may take as much time as its server.
-    pub(crate) fn whole(&self, len: u64) -> Duration {
-        self.window * 2 + Duration::from_secs((len / self.floor.max(1)).saturating_mul(2))
     }
 }
 
@@ -185,6 +181,7 @@ mod tests {
         first_byte: Duration::ZERO,
         window: Duration::from_secs(10),
         floor: 100,
+        whole: Duration::ZERO,
     };
 
     fn count(pace: &mut Pace, secs: u64, found: u64) -> bool {

@@ -67,6 +67,7 @@ impl Web {
             .timeout_connect(Some(patience.connect))
             .timeout_send_request(Some(patience.first_byte))
             .timeout_recv_response(Some(patience.first_byte))
+            .timeout_recv_body(Some(patience.whole))
             .build();
         let watch = Watch { patience, clock: Arc::clone(&options.clock) };
         let chain =
@@ -75,17 +76,12 @@ impl Web {
         Ok(Self { agent, base, patience })
     }
 
-    /// The first answer that is no redirect. A body of `len` bytes is expected.
-    fn ask(
-        &self,
-        at: &At,
-        range: Option<&Range<u64>>,
-        len: u64,
-    ) -> Result<Response<Body>, FetchError> {
+    /// The first answer that is no redirect.
+    fn ask(&self, at: &At, range: Option<&Range<u64>>) -> Result<Response<Body>, FetchError> {
         let refused = |why: &str| FetchError::Redirect { at: at.clone(), why: why.into() };
         let mut target = format!("{}{}", self.base, at.path);
         for _ in 0..=REDIRECTS_MAX {
-            let answer = self.get(&target, range, len).map_err(|error| self.failed(at, error))?;
+            let answer = self.get(&target, range).map_err(|error| self.failed(at, error))?;
             if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
@@ -98,19 +94,13 @@ impl Web {
         Err(refused(&format!("more than {REDIRECTS_MAX} times")))
     }
 
-    fn get(
-        &self,
-        target: &str,
-        range: Option<&Range<u64>>,
-        len: u64,
-    ) -> Result<Response<Body>, Error> {
+    fn get(&self, target: &str, range: Option<&Range<u64>>) -> Result<Response<Body>, Error> {
         let mut request = self.agent.get(target);
         if let Some(range) = range {
             let range = format!("bytes={}-{}", range.start, range.end - 1);
             request = request.header(header::RANGE, range);
         }
-        let whole = Some(self.patience.whole(len));
-        request.config().timeout_recv_body(whole).build().call()
+        request.call()
     }
 
     /// Reads a body that nobody wants, so that its connection can be used again; unless a new
@@ -174,7 +164,7 @@ impl Web {
                 Error::Timeout(_) => FetchError::SlowRetrieval {
                     at: at.clone(),
                     found: part.len.saturating_sub(left),
-                    within: self.patience.whole(part.len),
+                    within: self.patience.whole,
                 },
                 error => self.failed(at, error),
             }),
@@ -231,7 +221,7 @@ impl Source for Web {
 
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, FetchError> {
         let at = name::at(&self.base, path)?;
-        let answer = self.ask(&at, None, limit)?;
+        let answer = self.ask(&at, None)?;
         if answer::is_missing(answer.status()) {
             self.drain(answer);
             return Ok(None);
@@ -250,7 +240,7 @@ impl Source for Web {
         if range.is_empty() {
             return Ok(());
         }
-        let answer = self.ask(&at, Some(&range), range.end - range.start)?;
+        let answer = self.ask(&at, Some(&range))?;
         if answer::is_missing(answer.status()) {
             self.drain(answer);
             return Err(FetchError::Missing { at });

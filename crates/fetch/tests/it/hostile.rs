@@ -103,6 +103,20 @@ fn a28_fast_and_then_nothing() {
 }
 
 #[test]
+fn a28_fast_enough_and_never_done() {
+    let server = Server::new(|_, out| {
+        out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999\r\n\r\n")?;
+        loop {
+            out.write_all(&[7; 1000])?;
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    });
+    let error = within(5, || range(&*web(&server.url()), "packs/00ff", 0, 1 << 40).unwrap_err());
+    let FetchError::SlowRetrieval { found, .. } = error else { panic!("{error}") };
+    assert!((20_000..200_000).contains(&found), "{found}");
+}
+
+#[test]
 fn a28_nothing_at_all() {
     let server = Server::new(|_, _| {
         std::thread::sleep(std::time::Duration::from_secs(8));

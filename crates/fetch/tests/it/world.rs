@@ -54,6 +54,7 @@ pub fn options() -> Options {
         first_byte: Duration::from_secs(1),
         window: Duration::from_millis(400),
         floor: 4 << 10,
+        whole: Duration::from_secs(3),
     };
     options.tries.first = Duration::from_millis(10);
     options
