@@ -1,0 +1,23 @@
+//! Feeds: LivePCs in a directory that any web server, bucket or stick can carry.
+//!
+//! ```text
+//!   feeds/NAME/CHANNEL/metadata/   signed: who may say what, and which versions there are
+//!   versions/DIGEST                a version of a LivePC: its image, layers, rules, hardware
+//!   maps/DIGEST                    a disk over packs
+//!   packs/DIGEST                   content
+//! ```
+//! Metadata name versions, versions name maps, maps name packs, each by digest: all of it hangs on
+//! signatures, wherever it is carried. Feeds of one directory share content. All but the newest
+//! timestamp is written once and never changed.
+#![forbid(unsafe_code)]
+
+mod author;
+mod error;
+pub mod names;
+mod version;
+
+pub use author::{Publisher, Written};
+pub use error::FeedError;
+pub use version::{
+    FORMAT, LivePcVersion, Object, PublishedImage, PublishedLayer, PublishedVolume, VERSION_MAX,
+};

@@ -1,0 +1,10 @@
+//! Tests of sources: what honest ones give, and every way in which a server can be none.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod decorators;
+mod directory;
+mod honest;
+mod hostile;
+mod server;
+mod tls;
+mod world;
