@@ -12,7 +12,7 @@ use goldleaf_trust::Target;
 use goldleaf_wire::{Effort, Known, PackIndex, PackRef, WireMap, publish};
 
 use crate::version::Object;
-use crate::{FeedError, LivePcVersion, names};
+use crate::{FeedError, LivePcVersion, Offer, names};
 
 /// Longest map that is read, in bytes.
 const MAP_LIMIT: u64 = 64 << 20;
@@ -125,11 +125,12 @@ impl Publisher {
         Ok(Object { digest: digest.to_string(), len: map.len() as u64 })
     }
 
-    /// Writes a version. It is seen when signed metadata name it.
-    pub fn version(&mut self, version: &LivePcVersion) -> Result<Target, FeedError> {
+    /// Writes a version. It is seen when signed metadata have the target, which says when it was
+    /// published and for how many endpoints of a hundred it is meant.
+    pub fn version(&mut self, version: &LivePcVersion, offer: Offer) -> Result<Target, FeedError> {
         let bytes = version.to_bytes()?;
         write(self.versions.as_ref(), &bytes)?;
-        Ok(Target::of(&bytes))
+        Ok(Target::of(&bytes, offer.to_json()?))
     }
 }
 

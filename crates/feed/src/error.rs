@@ -41,6 +41,9 @@ pub enum FeedError {
     /// A frame, a pack or a map.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// Where it is carried failed.
+    #[error(transparent)]
+    Fetch(#[from] goldleaf_fetch::FetchError),
     /// Signed metadata.
     #[error(transparent)]
     Trust(#[from] TrustError),

@@ -14,10 +14,15 @@
 mod author;
 mod error;
 pub mod names;
+mod offer;
+mod reader;
 mod version;
 
 pub use author::{Publisher, Written};
 pub use error::FeedError;
+pub use names::Location;
+pub use offer::{Offer, offers, target_name};
+pub use reader::Channel;
 pub use version::{
     FORMAT, LivePcVersion, Object, PublishedImage, PublishedLayer, PublishedVolume, VERSION_MAX,
 };

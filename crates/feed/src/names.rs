@@ -29,6 +29,41 @@ pub fn version(name: &Digest) -> String {
     format!("{VERSIONS}/{name}")
 }
 
+/// Channel that is meant where none is named.
+pub const STABLE: &str = "stable";
+
+/// Where a channel of a feed is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The directory or the address that carries feeds.
+    pub root: String,
+    /// The feed.
+    pub feed: String,
+    /// The channel.
+    pub channel: String,
+}
+
+impl Location {
+    /// Reads `ROOT/feeds/FEED` or `ROOT/feeds/FEED/CHANNEL`; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (root, path) = text.trim_end_matches('/').rsplit_once("/feeds/")?;
+        let (feed, channel) = path.split_once('/').unwrap_or((path, STABLE));
+        let is_word = |word: &str| {
+            let mut bytes = word.bytes();
+            let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            (1..=64).contains(&word.len())
+                && bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+                && bytes.all(is_fine)
+        };
+        let own = |text: &str| text.to_owned();
+        (is_word(feed) && is_word(channel)).then(|| Self {
+            root: if root.is_empty() { own("/") } else { own(root) },
+            feed: own(feed),
+            channel: own(channel),
+        })
+    }
+}
+
 /// The path of a channel's signed metadata.
 pub fn metadata(feed: &str, channel: &str) -> String {
     format!("{FEEDS}/{feed}/{channel}/{METADATA}")
