@@ -9,8 +9,8 @@
 //! rate, does not make its server slow. What is watched is below TLS, so that a record of 16 KiB
 //! that trickles in is seen while it does.
 //!
-//! The seam is `ureq`'s transport, which its authors may still change from one release to another;
-//! this is the only file that would notice.
+//! The seam is `ureq`'s transport, which its authors may still change from one minor release to
+//! another; so the workspace names the minor release, and only this file and `web` would notice.
 
 use std::fmt;
 use std::sync::Arc;

@@ -241,7 +241,11 @@ fn rewrite(
 
 /// Copies what lives, verified, in the order in which it lies. The draft itself leaves out what
 /// another pack has that stays.
-fn copy_living(pack: &Arc<Pack>, live: &LiveSet, draft: &mut Draft) -> Result<(), StoreError> {
+pub(crate) fn copy_living(
+    pack: &Arc<Pack>,
+    live: &LiveSet,
+    draft: &mut Draft,
+) -> Result<(), StoreError> {
     let blocks = PackBlocks(pack.clone());
     for &number in &pack.index.blobs_by_place {
         let row = pack.index.blobs.row(number as usize);

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockError, BlockRange, ByteLen, ReadBlocks};
 use goldleaf_host::{Dir, File, planted};
 
+use crate::collect::{LiveSet, copy_living};
 use crate::format::{MAX_OBJECT_LEN, Row, Trailer, encode_index};
 use crate::frames::{FrameHasher, Mark};
 use crate::hold::Hold;
 use crate::pack::file_name;
 use crate::store::Inner;
 use crate::tables::Tables;
-use crate::{Digest, PackId, StoreError};
+use crate::{Digest, PackId, Store, StoreError};
 
 /// How much content is in memory at once, in bytes.
 const CHUNK_LEN: usize = 1 << 20;
@@ -71,6 +72,14 @@ impl PackWriter {
     /// Stores an object.
     pub fn put_object(&mut self, bytes: &[u8]) -> Result<Digest, StoreError> {
         self.draft.put_object(bytes)
+    }
+
+    /// Stores what of `live` another store has, and this one has not.
+    pub fn copy(&mut self, from: &Store, live: &LiveSet) -> Result<(), StoreError> {
+        for (_, pack) in from.inner.tables().live_packs() {
+            copy_living(pack, live, &mut self.draft)?;
+        }
+        Ok(())
     }
 
     /// Bytes that this filing adds so far.

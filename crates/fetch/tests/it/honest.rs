@@ -2,12 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
-use goldleaf_fetch::{FetchError, open};
+use goldleaf_fetch::{FetchError, Source, Web, open};
 use goldleaf_host::RealDir;
 
 use crate::server::{Server, honest};
-use crate::world::{content, options, range, web, within};
+use crate::world::{content, options, range, web};
 
 fn files(len: usize) -> std::collections::BTreeMap<String, Vec<u8>> {
     let packs = ("packs/00ff".into(), content(len));
@@ -166,7 +167,7 @@ fn a_busy_server_is_asked_again() {
             honest(&all, ask, out)
         }
     });
-    let source = within(5, || open(&server.url(), &options()).unwrap());
+    let source = open(&server.url(), &options()).unwrap();
     assert_eq!(range(&*source, "packs/00ff", 10, 900).unwrap(), content(1000)[10..910]);
     assert_eq!(server.asked.lock().unwrap().len(), 4);
 }
@@ -174,11 +175,14 @@ fn a_busy_server_is_asked_again() {
 #[test]
 fn a_caller_may_take_its_time() {
     let server = Server::with_files(files(4 << 20));
+    let mut options = options();
+    options.patience.window = Duration::from_secs(1);
     let mut slow = true;
-    web(&server.url())
+    Web::new(&server.url(), &options)
+        .unwrap()
         .stream("packs/00ff", 0..4 << 20, &mut |_| {
             if std::mem::take(&mut slow) {
-                std::thread::sleep(options().patience.window * 3);
+                std::thread::sleep(options.patience.window * 2);
             }
             ControlFlow::Continue(())
         })

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use goldleaf_fetch::{FetchError, Source, Web};
+use goldleaf_fetch::{FetchError, Options, Source, Web};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::server::{Server, honest};
-use crate::world::{content, options, range, within};
+use crate::world::{content, hasty, options, range, within};
 
 const CA: &[u8] = include_bytes!("tls/ca.pem");
 const OTHER_CA: &[u8] = include_bytes!("tls/other-ca.pem");
@@ -37,8 +37,7 @@ fn server(identity: (&[u8], &[u8])) -> Server {
 }
 
 fn web(server: &Server, ca: Option<&[u8]>) -> Arc<dyn Source> {
-    let mut options = options();
-    options.ca = ca.map(<[u8]>::to_vec);
+    let options = Options { ca: ca.map(<[u8]>::to_vec), ..options() };
     Arc::new(Web::new(&format!("https://127.0.0.1:{}", server.port), &options).unwrap())
 }
 
@@ -82,7 +81,7 @@ fn a59_no_tls_where_there_must_be() {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     let source = Web::new(&format!("https://127.0.0.1:{port}"), &options()).unwrap();
-    let error = within(4, || source.read("timestamp.json", 10).unwrap_err());
+    let error = within(5, || source.read("timestamp.json", 10).unwrap_err());
     assert!(matches!(error, FetchError::Tls { .. }), "{error}");
 }
 
@@ -107,15 +106,15 @@ fn a28_a_record_that_trickles_in() {
         out.write_all(&[7; 16_000])?;
         Ok(true)
     });
-    let source = web(&server, Some(CA));
-    let error = within(4, || source.read("timestamp.json", 16_000).unwrap_err());
+    let options = Options { ca: Some(CA.to_vec()), ..hasty() };
+    let source = Web::new(&format!("https://127.0.0.1:{}", server.port), &options).unwrap();
+    let error = within(5, || source.read("timestamp.json", 16_000).unwrap_err());
     assert!(matches!(error, FetchError::SlowRetrieval { .. }), "{error}");
 }
 
 #[test]
 fn an_authority_that_is_none() {
-    let mut options = options();
-    options.ca = Some(b"no certificate".to_vec());
+    let options = Options { ca: Some(b"no certificate".to_vec()), ..options() };
     let Err(error) = Web::new("https://host", &options) else { panic!("it was taken") };
     assert!(matches!(error, FetchError::Location { .. }), "{error}");
 }

@@ -46,18 +46,23 @@ impl Entropy for Same {
     }
 }
 
-/// A patience that tests have.
+/// Waits for servers that are only as slow as a busy machine makes them.
 pub fn options() -> Options {
     let mut options = Options::new(Arc::new(RealClock::new()), Arc::new(RealEntropy));
-    options.patience = Patience {
+    options.tries.first = Duration::from_millis(10);
+    options
+}
+
+/// Does not wait: for servers that are slow on purpose.
+pub fn hasty() -> Options {
+    let patience = Patience {
         connect: Duration::from_secs(2),
         first_byte: Duration::from_secs(1),
         window: Duration::from_millis(400),
         floor: 4 << 10,
-        whole: Duration::from_secs(3),
+        whole: Duration::from_secs(60),
     };
-    options.tries.first = Duration::from_millis(10);
-    options
+    Options { patience, ..options() }
 }
 
 pub fn web(url: &str) -> Arc<dyn Source> {
