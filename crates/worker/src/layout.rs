@@ -21,8 +21,8 @@ use crate::serve::{Handed, refused};
 use crate::volumes::{Journal, Volumes, on_disk};
 use crate::{Channel, WorkerError};
 
-/// Most runs in a piece of a file; a batch that has as many is sent. A run takes 30 bytes at most in
-/// a message, and a file may have four million of them.
+/// Most runs in a piece of a file; a batch that has as many is sent. A run takes 30 bytes at most
+/// in a message, and a file may have four million of them.
 const RUNS: usize = 8192;
 
 /// Lists metadata, then files.

@@ -179,8 +179,7 @@ fn put(root: &Path, name: &str, content: &[u8]) {
 /// Names on both sides of the slash, names for one file, holes, long links, many names.
 fn fill_root(root: &Path) {
     for name in ["b/c", "b.d", "b-d", "b!", "b/c.d/e", "b/cf", "zz", "b0/x", "etc/hostname"] {
-        let name = name.replace("b/cf", "b/cf");
-        put(root, &name, name.repeat(2000).as_bytes());
+        put(root, name, name.repeat(2000).as_bytes());
     }
     put(root, "empty", b"");
     put(root, "preallocated", &[b'p'; 30_000]);

@@ -40,6 +40,7 @@ pub fn of_many_files() {
     let volume = scratch.path().join("volume");
     format(&volume, VOLUME, Some(&source));
     let file = file_from_fd(fs::File::open(&volume).expect("opened").into());
+    let files = [file];
     let map = whole(VOLUME);
     let mount = GuestPath::root();
     let volumes = vec![VolumeSpec { mount, start: ByteOffset(0), len: ByteLen(VOLUME) }];
@@ -48,7 +49,7 @@ pub fn of_many_files() {
     let disk = DiskSpec { map: map.clone(), sources: vec![0] };
     let task = Task::Layout(LayoutTask { disk, volumes: volumes.clone() });
     let scale = Scale { files: FILES, output_bytes: 0 };
-    let mut worker = launcher().start(std::slice::from_ref(&file), scale, &task).expect("started");
+    let mut worker = launcher().start(&files, scale, &task).expect("started");
     while !worker.receive_batch::<BlockRange>().expect("metadata").is_empty() {}
     while !worker.receive_batch::<FilePiece>().expect("files").is_empty() {}
     let ((), usage) = worker.finish().expect("the end");
@@ -56,7 +57,7 @@ pub fn of_many_files() {
 
     for _ in 0..3 {
         let before = processor_times();
-        let layout = goldleaf_image::layout(&launcher(), &map, &[file.clone()], &volumes, &Silent);
+        let layout = goldleaf_image::layout(&launcher(), &map, &files, &volumes, &Silent);
         let layout = layout.expect("a layout");
         let after = processor_times();
         assert_eq!(layout.files.len() as u64, FILES);
