@@ -14,6 +14,8 @@ use crate::failure::Failure;
 
 /// Longest file of a key that is read, in bytes: fifty times what one has.
 const KEY_LIMIT: u64 = 8 << 10;
+/// How a key's file begins (RFC 7468).
+const BEGIN: &[u8] = b"-----BEGIN ";
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Reads the text of a key's file.
@@ -28,6 +30,15 @@ pub fn key_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
         }
         read => read.map(|_| text).map_err(io),
     }
+}
+
+/// Whether a file looks like one of a key.
+pub fn is_key(path: &Path) -> Result<bool, Failure> {
+    let io = |error: std::io::Error| Failure::io(format!("reading {}", path.display()), &error);
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).map_err(io)?;
+    file.take(BEGIN.len() as u64).read_to_end(&mut start).map_err(io)?;
+    Ok(start == BEGIN)
 }
 
 /// Reads a secret key.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use goldleaf_trust::{Key, Repository, Role, Side, SigningKey, Standing};
+use goldleaf_trust::{Authority, Key, Repository, Role, Root, Side, SigningKey, Standing, Targets};
 use serde_json::{Value, json};
 
 use super::files;
@@ -26,13 +26,9 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         let all = repository.standing()?;
         return tell(app, &repository, &all);
     }
-    let head = files::key_text(&args.path);
-    if let Ok(text) = &head
-        && text.starts_with("-----BEGIN ")
-    {
+    if files::is_key(&args.path)? {
         return tell_key(app, &args.path);
     }
-    head?;
     let name = args.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let repository = files::repository(files::parent(&args.path))?;
     let all: Vec<Standing> =
@@ -57,10 +53,16 @@ fn tell_key(app: &App, path: &Path) -> Result<(), Failure> {
 
 fn tell(app: &App, repository: &Repository, all: &[Standing]) -> Result<(), Failure> {
     let line = repository.line();
+    let said = all.iter().map(|one| said(repository, one)).collect::<Result<Vec<_>, _>>()?;
+    let with_content = |(one, said): (&Standing, &Said)| {
+        let mut value = as_value(one);
+        value["says"] = said.value.clone();
+        value
+    };
     let value = json!({
         "organisation": line.map(|line| &line.organisation),
         "feed": line.map(|line| &line.feed),
-        "metadata": all.iter().map(as_value).collect::<Vec<_>>(),
+        "metadata": all.iter().zip(&said).map(with_content).collect::<Vec<_>>(),
     });
     app.answer(&value, || {
         let title = line.map(|line| format!("{} of {}\n\n", line.feed, line.organisation));
@@ -70,9 +72,55 @@ fn tell(app: &App, repository: &Repository, all: &[Standing]) -> Result<(), Fail
             let state = state(one, now);
             table.row([one.file.clone(), when(one.expires.as_secs()), state]);
         }
-        let signatures = all.iter().map(signatures).collect::<String>();
-        format!("{}{}{signatures}", title.unwrap_or_default(), table.render())
+        let each = all.iter().zip(&said);
+        let each = each.map(|(one, said)| format!("{}{}", said.text, signatures(one)));
+        format!("{}{}{}", title.unwrap_or_default(), table.render(), each.collect::<String>())
     })
+}
+
+/// What a file says, in both languages.
+struct Said {
+    text: String,
+    value: Value,
+}
+
+fn said(repository: &Repository, standing: &Standing) -> Result<Said, Failure> {
+    let (file, none) = (&standing.file, || Said { text: String::new(), value: Value::Null });
+    match (standing.role, standing.is_draft) {
+        (Role::Root, is_draft) => {
+            let drafted = if is_draft { repository.drafted_root()? } else { None };
+            let root = drafted.as_ref().or(repository.root());
+            root.map_or_else(|| Ok(none()), |root| said_root(file, root))
+        }
+        (Role::Targets, true) => Ok(said_targets(file, &repository.drafted_targets(file)?)),
+        (Role::Targets, false) => {
+            let targets = repository.targets()?;
+            Ok(targets.map_or_else(none, |targets| said_targets(file, &targets)))
+        }
+        _ => Ok(none()),
+    }
+}
+
+fn said_root(file: &str, root: &Root) -> Result<Said, Failure> {
+    let Authority { root, targets, online } = Authority::of(root)?;
+    let (mut text, mut value) = (format!("\n{file} says who may sign:\n"), json!({}));
+    for (name, group) in [("root", root), ("image", targets), ("online", online)] {
+        let ids: Vec<String> = group.keys.iter().map(|key| key.id().to_string()).collect();
+        text += &format!("  {} of {} {name} keys\n", group.threshold, ids.len());
+        text.extend(ids.iter().map(|id| format!("    {id}\n")));
+        value[name] = json!({ "threshold": group.threshold, "keys": ids });
+    }
+    Ok(Said { text, value })
+}
+
+fn said_targets(file: &str, targets: &Targets) -> Said {
+    let each = targets.targets.iter().map(|(name, target)| {
+        let digest = target.hashes.get("sha256").or(target.hashes.get("blake3"));
+        let digest = digest.map_or("-", String::as_str);
+        format!("  {name}, {}, {digest}\n", counted(target.length, "byte", "bytes"))
+    });
+    let text = format!("\n{file} says what there is:\n{}", each.collect::<String>());
+    Said { text, value: json!(targets.targets) }
 }
 
 fn state(standing: &Standing, now: std::time::Duration) -> String {
@@ -92,7 +140,8 @@ fn state(standing: &Standing, now: std::time::Duration) -> String {
 fn signatures(standing: &Standing) -> String {
     let mut text = String::new();
     for side in &standing.sides {
-        text += &format!("\n{}, by {}:\n", standing.file, side_name(standing, side));
+        let (takes, by) = (side.signers.threshold, side_name(standing, side));
+        text += &format!("\n{}, {takes} of {by}:\n", standing.file);
         let signed = side.signers.signed.iter().map(|id| format!("  {id}  signed\n"));
         text.extend(signed);
         text.extend(side.signers.unsigned.iter().map(|id| format!("  {id}\n")));
@@ -127,6 +176,7 @@ pub fn as_value(standing: &Standing) -> Value {
             "root": side.root,
             "signed": side.signers.signed,
             "unsigned": side.signers.unsigned,
+            "threshold": side.signers.threshold,
             "missing": side.signers.missing,
         })
     };
