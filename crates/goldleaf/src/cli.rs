@@ -72,6 +72,8 @@ enum Command {
     Repair(commands::repair::Args),
     #[command(subcommand)]
     Rules(commands::rules::Command),
+    #[command(subcommand)]
+    Key(commands::key::Command),
     Doctor(commands::doctor::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
@@ -176,6 +178,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Check(args) => commands::check::run(app, &args),
         Command::Repair(args) => commands::repair::run(app, &args),
         Command::Rules(command) => commands::rules::run(app, command),
+        Command::Key(command) => commands::key::run(app, command),
         Command::Doctor(args) => commands::doctor::run(app, &args),
         Command::Completions(args) => commands::completions::run(app, &args),
         Command::Man(args) => commands::man::run(app, &args),

@@ -26,6 +26,8 @@ pub struct Signers {
     pub signed: Vec<KeyId>,
     /// Keys of the role without one.
     pub unsigned: Vec<KeyId>,
+    /// How many signatures it takes.
+    pub threshold: usize,
     /// How many signatures are still missing; 0 when it is complete.
     pub missing: usize,
 }
@@ -51,8 +53,9 @@ pub fn signers(bytes: &[u8], root: &Root) -> Result<Signers, TrustError> {
     let signed: Vec<KeyId> = tally.good.iter().map(|(id, _)| (*id).clone()).collect();
     let listed = root.of(role).map(|keys| keys.keyids.as_slice()).unwrap_or_default();
     let unsigned = listed.iter().filter(|id| !signed.contains(id)).cloned().collect();
-    let missing = tally.threshold.saturating_sub(signed.len());
-    Ok(Signers { role, signed, unsigned, missing })
+    let threshold = tally.threshold;
+    let missing = threshold.saturating_sub(signed.len());
+    Ok(Signers { role, signed, unsigned, threshold, missing })
 }
 
 /// Whose metadata it says that it is.

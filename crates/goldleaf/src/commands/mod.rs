@@ -11,6 +11,7 @@ mod ending;
 pub mod gc;
 pub mod history;
 pub mod image;
+pub mod key;
 pub mod layer;
 pub mod list;
 pub mod livepc;

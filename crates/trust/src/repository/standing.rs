@@ -72,6 +72,21 @@ impl Repository {
         Ok(all)
     }
 
+    /// What the draft of the next root says, whoever signed it; `None` when there is none.
+    pub fn drafted_root(&self) -> Result<Option<Root>, TrustError> {
+        Ok(self.next_root()?.map(|next| next.body))
+    }
+
+    /// What a draft of targets says, by its file's name, whoever signed it: to be looked at before
+    /// it is signed. [`TrustError::NotADraft`] for any other file.
+    pub fn drafted_targets(&self, draft: &str) -> Result<Targets, TrustError> {
+        let known = Name::parse(draft).filter(|name| name.is_draft && name.role == Role::Targets);
+        let name = known.ok_or_else(|| TrustError::NotADraft(draft.into()))?;
+        let targets = Signed::<Targets>::unverified(Role::Targets, &self.read(name)?)?;
+        self.belongs(name, &targets.head)?;
+        Ok(targets.body)
+    }
+
     /// How a draft stands.
     pub(super) fn stand(&self, name: Name) -> Result<Standing, TrustError> {
         let bytes = self.read(name)?;

@@ -374,6 +374,11 @@ fn the_standing_says_who_signed() {
     assert!(all[..4].iter().all(|one| one.is_complete() && !one.is_draft));
     assert!(all[4..].iter().all(|one| !one.is_complete() && one.is_draft));
     assert_eq!(all[0].expires, feed.now() + ROOT_LIFE);
+    let next = feed.holders.authority().to_root().unwrap();
+    assert_eq!(feed.author().drafted_root().unwrap(), Some(next));
+    assert_eq!(feed.author().drafted_targets(&drafts[1]).unwrap(), targets("version 1"));
+    let other = feed.author().drafted_targets(&drafts[0]);
+    assert!(matches!(other, Err(TrustError::NotADraft(_))), "{other:?}");
 }
 
 #[test]
