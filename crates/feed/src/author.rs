@@ -12,7 +12,7 @@ use goldleaf_trust::Target;
 use goldleaf_wire::{Effort, Known, PackIndex, PackRef, WireMap, publish};
 
 use crate::version::Object;
-use crate::{FeedError, LivePcVersion, Offer, names};
+use crate::{FeedError, LivePcVersion, names};
 
 /// Longest map that is read, in bytes.
 const MAP_LIMIT: u64 = 64 << 20;
@@ -41,6 +41,17 @@ pub struct Written {
     pub map_bytes: u64,
 }
 
+impl Written {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            packs: self.packs + other.packs,
+            pack_bytes: self.pack_bytes + other.pack_bytes,
+            map_bytes: self.map_bytes + other.map_bytes,
+        }
+    }
+}
+
 impl Publisher {
     /// Opens a feed's directory to write into it.
     pub fn open(dir: &dyn Dir, effort: Effort) -> Result<Self, FeedError> {
@@ -54,18 +65,10 @@ impl Publisher {
         Ok(Self { packs, maps, versions, effort, known, written })
     }
 
-    /// Learns what a version that was published has, so that it is not published again.
-    pub fn learn(
-        &mut self,
-        version: &LivePcVersion,
-        progress: &dyn Progress,
-    ) -> Result<(), FeedError> {
-        let maps = version.layers.iter().map(|layer| &layer.map).chain([&version.image.map]);
-        let mut packs = Vec::new();
-        for map in maps {
-            let bytes = get(self.maps.as_ref(), &map.name()?, MAP_LIMIT)?;
-            packs.extend(WireMap::from_bytes(&bytes)?.packs);
-        }
+    /// Learns what a disk that was published has, so that it is not published again.
+    pub fn learn(&mut self, map: &Object, progress: &dyn Progress) -> Result<(), FeedError> {
+        let bytes = get(self.maps.as_ref(), &map.name()?, MAP_LIMIT)?;
+        let mut packs = WireMap::from_bytes(&bytes)?.packs;
         packs.retain(|pack| !self.known.has_pack(pack));
         let total = packs.len() as u64;
         let threads = self.effort.threads.max(1);
@@ -125,12 +128,11 @@ impl Publisher {
         Ok(Object { digest: digest.to_string(), len: map.len() as u64 })
     }
 
-    /// Writes a version. It is seen when signed metadata have the target, which says when it was
-    /// published and for how many endpoints of a hundred it is meant.
-    pub fn version(&mut self, version: &LivePcVersion, offer: Offer) -> Result<Target, FeedError> {
+    /// Writes a version. It is seen when signed metadata offer it.
+    pub fn version(&self, version: &LivePcVersion) -> Result<Target, FeedError> {
         let bytes = version.to_bytes()?;
         write(self.versions.as_ref(), &bytes)?;
-        Ok(Target::of(&bytes, offer.to_json()?))
+        Ok(Target::of(&bytes, serde_json::Value::Null))
     }
 }
 

@@ -19,8 +19,11 @@ pub struct Offer {
 }
 
 impl Offer {
-    pub(crate) fn to_json(self) -> Result<serde_json::Value, FeedError> {
-        serde_json::to_value(self).map_err(|error| FeedError::malformed("a version", error))
+    /// A target, offered like this.
+    pub fn over(self, target: &Target) -> Result<Target, FeedError> {
+        let custom =
+            serde_json::to_value(self).map_err(|error| FeedError::malformed("an offer", error))?;
+        Ok(Target { custom, ..target.clone() })
     }
 
     /// Whether it is meant for an endpoint that drew `lot`, a number below 100. Who has a low lot is

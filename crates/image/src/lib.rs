@@ -34,5 +34,6 @@ pub use import::{
 };
 pub use layout::{FileExtents, Layout, layout, order};
 pub use mend::{ImageMend, MendedFile, apply_mend, plan_mend};
+pub use published::placed;
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
 pub use registry::{ImageVersion, Images, Suppliers, check_name};

@@ -62,7 +62,7 @@ fn localised(
     places: &HashMap<Digest, Place>,
 ) -> Result<(Vec<String>, ExtentMap), ImageError> {
     let mut data: Vec<String> = Vec::new();
-    let mut sources = Vec::with_capacity(wire.packs.len());
+    let mut starts = Vec::with_capacity(wire.packs.len());
     for pack in &wire.packs {
         let (file, at) = places.get(&pack.name).ok_or_else(|| ImageError::Corrupt {
             place: "the data files of a published version".into(),
@@ -73,14 +73,20 @@ fn localised(
             data.push(file.clone());
             data.len() - 1
         });
-        sources.push((SourceIndex(index as u32), *at));
+        starts.push((SourceIndex(index as u32), *at));
     }
+    Ok((data, placed(wire, &starts)?))
+}
+
+/// A disk over the content of its packs: `starts` has the source of each, and where its content begins
+/// there.
+pub fn placed(wire: &WireMap, starts: &[(SourceIndex, BlockNo)]) -> Result<ExtentMap, ImageError> {
     let mut builder = MapBuilder::new(wire.map.blocks());
     for MapExtent { range, target } in wire.map.extents() {
         let Target::Source { source, at } = *target else { continue };
-        let (source, first) = sources[source.0 as usize];
+        let (source, first) = starts[source.0 as usize];
         let target = Target::Source { source, at: BlockNo(first.0 + at.0) };
         builder.push(MapExtent { range: BlockRange::new(range.start, range.count), target })?;
     }
-    Ok((data, builder.finish()))
+    Ok(builder.finish())
 }

@@ -85,6 +85,15 @@ pub enum PlayerError {
     /// The hypervisor failed.
     #[error(transparent)]
     Vm(#[from] VmError),
+    /// A feed failed.
+    #[error(transparent)]
+    Feed(#[from] goldleaf_feed::FeedError),
+    /// Who may publish what is in doubt.
+    #[error(transparent)]
+    Trust(#[from] goldleaf_trust::TrustError),
+    /// Where a feed is carried failed.
+    #[error(transparent)]
+    Fetch(#[from] goldleaf_fetch::FetchError),
     /// The storage failed.
     #[error("{what}: {source}")]
     Io {

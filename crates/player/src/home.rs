@@ -79,7 +79,9 @@ impl Home {
 
     /// The golden images.
     pub fn images(&self) -> Result<Images, PlayerError> {
-        self.images_here()
+        let home = self.clone();
+        let suppliers = move |image: &str| crate::feeds::supplier(&home, image);
+        Ok(self.images_here()?.supplied(Arc::new(suppliers)))
     }
 
     /// The store of what desktops share.

@@ -15,6 +15,7 @@ pub mod collect;
 pub mod control;
 pub mod desktop;
 mod error;
+pub mod feeds;
 mod home;
 pub mod images;
 pub mod jobs;

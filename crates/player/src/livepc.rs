@@ -12,7 +12,7 @@ use crate::home::{read_record, step, write_record};
 use crate::{Home, PlayerError};
 
 /// Format of the records that this program writes.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 /// Longest rules file, in bytes.
 const RULES_LIMIT: u64 = 1 << 20;
 
@@ -33,6 +33,38 @@ pub struct LivePc {
     pub cpus: u32,
     /// Unix time of its making, in seconds.
     pub created_unix_secs: u64,
+    /// Of one that is subscribed to: what of it runs here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<Edition>,
+}
+
+/// A published version of a LivePC, as it is here. With it the whole record changes in one move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edition {
+    /// Number that its channel gave it.
+    pub version: u64,
+    /// Version of the image.
+    pub image_version: u32,
+    /// Versions of the layers, in their order.
+    pub layer_versions: Vec<u32>,
+    /// The site's rules.
+    pub rules: Option<String>,
+}
+
+impl LivePc {
+    /// Which version of the image desktops are to run; the current one for `None`.
+    pub fn image_version(&self) -> Option<u32> {
+        self.edition.as_ref().map(|edition| edition.image_version)
+    }
+
+    /// The layers, lowest first, each with the version that desktops are to run; the current one for
+    /// `None`.
+    pub fn layer_versions(&self) -> impl Iterator<Item = (&String, Option<u32>)> {
+        let versions = self.edition.as_ref().map(|edition| &edition.layer_versions);
+        self.layers.iter().enumerate().map(move |(number, name)| {
+            (name, versions.and_then(|versions| versions.get(number).copied()))
+        })
+    }
 }
 
 /// What a LivePC is made from.
@@ -86,6 +118,10 @@ pub fn get(home: &Home, name: &str) -> Result<LivePc, PlayerError> {
 
 /// The site's rules of a LivePC, as [`NewLivePc::rules`].
 pub fn rules(home: &Home, name: &str) -> Result<Option<SiteRules>, PlayerError> {
+    if let Some(edition) = get(home, name)?.edition {
+        let file = |text| SiteRules { file: "rules.toml".into(), text };
+        return Ok(edition.rules.map(file));
+    }
     let dir = dir(home)?.dir(name).map_err(PlayerError::io("opening a LivePC"))?;
     match goldleaf_host::read_file(dir.as_ref(), "rules.toml", RULES_LIMIT) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -124,12 +160,27 @@ pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
         memory_mib: new.memory_mib,
         cpus: new.cpus,
         created_unix_secs: home.now_unix_secs(),
+        edition: None,
     };
     step("livepc.create", || {
         write_record(own.as_ref(), "livepc.json", &record)?;
         dir.sync().map_err(PlayerError::io("making a LivePC"))
     })?;
     Ok(record)
+}
+
+/// Writes the record of a LivePC that is subscribed to: one durable move, by which its image, layers,
+/// rules and hardware become others at once.
+pub fn adopt(home: &Home, record: &LivePc) -> Result<(), PlayerError> {
+    check_name(&record.name)?;
+    home.settle("images", &record.image)?;
+    record.layers.iter().try_for_each(|layer| home.settle("layers", layer))?;
+    let dir = dir(home)?;
+    let own = dir.create_dir(&record.name).map_err(PlayerError::io("making a LivePC"))?;
+    step("livepc.adopt", || {
+        write_record(own.as_ref(), "livepc.json", record)?;
+        dir.sync().map_err(PlayerError::io("making a LivePC"))
+    })
 }
 
 /// Refuses, naming it, when a desktop is an instance of a LivePC.

@@ -9,7 +9,7 @@ use goldleaf_block::{BLOCK_SIZE, BlockError, BlockNo, ByteLen, ByteOffset, Range
 use goldleaf_host::{Dir, File};
 
 use crate::format::{FRAME_LEN, Index, Row, TRAILER_LEN, Trailer};
-use crate::{Digest, StoreError};
+use crate::{Digest, PackId, StoreError};
 
 /// An opened pack. The index was checked against the pack's name; the rest is checked where it is
 /// read.
@@ -27,6 +27,11 @@ pub(crate) struct Pack {
     verified: Box<[AtomicU64]>,
     /// First blocks of blobs that were seen to be right as a whole, because a frame was not.
     whole: Mutex<HashSet<u64>>,
+}
+
+/// Name of the file of a pack as it was filed.
+pub fn pack_file_name(pack: PackId) -> String {
+    file_name(pack.0)
 }
 
 /// Name of a pack's file.

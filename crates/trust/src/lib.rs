@@ -42,5 +42,5 @@ pub use repository::{
 };
 pub use role::{Line, Meta, RoleKeys, Root, Snapshot, Target, Targets, Timestamp};
 pub use signatures::{Signers, add_signature, signers};
-pub use state::{Believed, State};
+pub use state::{Believed, State, introduce};
 pub use update::{Event, Metadata, ROOTS_MAX, Updated, update};

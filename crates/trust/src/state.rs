@@ -71,6 +71,13 @@ pub struct State {
     believed: Believed,
 }
 
+/// Whose a root is, and by which keys, for people to compare; it vouches for itself and for nothing
+/// else.
+pub fn introduce(root: &[u8]) -> Result<(Line, Root), TrustError> {
+    let root = Signed::<Root>::read(Role::Root, root, None)?;
+    Ok((root.head.line, root.body))
+}
+
 impl State {
     /// Begins to believe a root that was given by hand. There must be no state yet.
     pub fn create(dir: Arc<dyn Dir>, line: Line, root: &[u8]) -> Result<Self, TrustError> {

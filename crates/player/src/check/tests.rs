@@ -72,7 +72,7 @@ fn image(home: &Home, name: &str, fill: u8) {
     let device = MapDevice::new(std::sync::Arc::new(map.clone()), vec![blocks]).expect("device");
     let version = VersionRecord {
         number: 1,
-        digest: canonical_digest(&device, &Silent).expect("digest"),
+        digest: goldleaf_image::canonical_digest(&device, &Silent).expect("digest"),
         blocks: BlockCount(4),
         created_unix_secs: 1,
         cause: "a test".into(),

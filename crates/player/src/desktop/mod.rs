@@ -88,13 +88,13 @@ impl Desktop {
     /// The versions that the next session stands on.
     pub fn versions(&self, home: &Home) -> Result<StackVersions, PlayerError> {
         let livepc = crate::livepc::get(home, &self.record.livepc)?;
-        let number = match self.record.pinned_image {
+        let number = match self.record.pinned_image.or(livepc.image_version()) {
             Some(number) => number,
             None => home.images()?.open(&livepc.image, None)?.record.number,
         };
         let mut apps = Vec::new();
-        for name in &livepc.layers {
-            let pinned = self.record.pinned_apps.get(name).copied();
+        for (name, published) in livepc.layer_versions() {
+            let pinned = self.record.pinned_apps.get(name).copied().or(published);
             let version = crate::apps::get(home, name)?.version(pinned)?.number;
             apps.push((name.clone(), version));
         }
@@ -164,7 +164,7 @@ pub fn create(home: &Home, name: &str, livepc: &str) -> Result<DesktopRecord, Pl
         Err(error) => return Err(error),
     }
     home.settle("livepcs", &livepc.name)?;
-    let image = home.images()?.open(&livepc.image, None)?;
+    let image = home.images()?.open(&livepc.image, livepc.image_version())?;
     let (version, hold) = step("desktop.identity", || identity::make(home, &dir, name, &image))?;
     let identity = LayerHistory { versions: vec![version], next: 2 };
     let record = DesktopRecord {

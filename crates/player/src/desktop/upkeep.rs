@@ -74,7 +74,7 @@ pub fn history(home: &Home, name: &str) -> Result<Vec<HistoryLine>, PlayerError>
     let livepc = crate::livepc::get(home, &record.livepc)?;
     let mut lines = Vec::new();
     let image = home.images()?.record(&livepc.image)?;
-    let last = image.versions.last().map(|version| version.number);
+    let last = livepc.image_version().or(image.versions.last().map(|version| version.number));
     for version in &image.versions {
         lines.push(HistoryLine {
             layer: "os".into(),
@@ -86,9 +86,10 @@ pub fn history(home: &Home, name: &str) -> Result<Vec<HistoryLine>, PlayerError>
             cause: version.cause.clone(),
         });
     }
-    for name in &livepc.layers {
+    for (name, published) in livepc.layer_versions() {
         let layer = crate::apps::get(home, name)?;
-        let current = layer.version(record.pinned_apps.get(name).copied())?.number;
+        let pinned = record.pinned_apps.get(name).copied().or(published);
+        let current = layer.version(pinned)?.number;
         lines.extend(layer.versions.iter().map(|version| HistoryLine {
             layer: format!("apps {name}"),
             version: version.number.into(),

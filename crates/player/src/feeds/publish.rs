@@ -1,0 +1,269 @@
+//! Publishing: a LivePC's current versions become a version of a channel.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldleaf_block::{BlockNo, BlockRange, ByteLen, FileBlocks};
+use goldleaf_feed::{
+    Channel, FORMAT, LivePcVersion, Offer, PublishedImage, PublishedLayer, PublishedVolume,
+    Publisher, Written, names, offers, target_name,
+};
+use goldleaf_fetch::Directory;
+use goldleaf_host::{Dir, Progress};
+use goldleaf_image::{VolumeRecord, layout, order};
+use goldleaf_layer::Layer;
+use goldleaf_store::{LiveSet, Store, pack_file_name};
+use goldleaf_trust::{
+    Line, Repository, SigningKey, Standing, TARGETS_LIFE, Target, Targets, TrustError,
+};
+use goldleaf_wire::Effort;
+
+use crate::apps::{AppsLayer, AppsVersion};
+use crate::desktop::{StartOptions, volumes};
+use crate::livepc::LivePc;
+use crate::workshop::Bench;
+use crate::{Home, PlayerError};
+
+/// How a LivePC is published.
+pub struct PublishOptions {
+    /// The channel.
+    pub channel: String,
+    /// For how many endpoints of a hundred.
+    pub stage: u8,
+    /// How much is done to make it small.
+    pub effort: Effort,
+    /// Publish again what this version of the channel was, as the newest: a roll-back.
+    pub again: Option<u64>,
+    /// How many versions of the channel stay there to be pinned or gone back to.
+    pub keep: usize,
+    /// Image keys that are here; what others have to sign waits for them.
+    pub image_keys: Vec<SigningKey>,
+    /// The online key, if it is here.
+    pub online_key: Option<SigningKey>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct PublishReport {
+    /// Number of the version in its channel.
+    pub version: u64,
+    /// Whether there is anything that the channel did not offer in this way before.
+    pub is_new: bool,
+    /// What was written.
+    pub written: Written,
+    /// The metadata that are to be signed, where signatures are missing.
+    pub waits: Option<Standing>,
+    /// Whether endpoints see it.
+    pub is_visible: bool,
+}
+
+/// Publishes the current versions of a LivePC into a channel of the feed of its name.
+pub fn publish(
+    home: &Home,
+    name: &str,
+    dir: &Arc<dyn Dir>,
+    options: &PublishOptions,
+    progress: &dyn Progress,
+) -> Result<PublishReport, PlayerError> {
+    let livepc = crate::livepc::get(home, name)?;
+    let mut repository = repository(dir, name, &options.channel)?;
+    let carried = Arc::new(Directory::new(dir.clone(), "the feed"));
+    let channel = Channel::new(carried, name, &options.channel);
+    let work = Publishing { home, livepc: &livepc, dir, channel, options, progress };
+    let mut offered = match repository.targets()? {
+        Some(targets) => offers(&targets)?,
+        None => BTreeMap::new(),
+    };
+    let now = home.clock.now_unix();
+    let (target, written) = work.target(&offered)?;
+    let newest = offered.last_key_value();
+    let newest = newest.map(|(number, (offer, target))| (*number, *offer, target));
+    // The same for more people, or for fewer, is the same version.
+    let same = newest.filter(|(_, _, newest)| newest.hashes == target.hashes);
+    let version = match (same, newest) {
+        (Some((number, ..)), _) => number,
+        (None, newest) => newest.map_or(1, |(number, ..)| number + 1),
+    };
+    let stage = options.stage.min(100);
+    let is_new = same.is_none_or(|(_, offer, _)| offer.stage != stage);
+    let waits = if is_new {
+        let offer = Offer { version, published_unix_secs: now.as_secs(), stage };
+        offered.insert(version, (offer, offer.over(&target)?));
+        while offered.len() > options.keep.max(1) {
+            offered.pop_first();
+        }
+        sign(&mut repository, &targets(offered), options, now)?
+    } else {
+        None
+    };
+    let is_visible = waits.is_none() && options.online_key.is_some();
+    if let (None, Some(key)) = (&waits, &options.online_key) {
+        repository.publish(&[key], now)?;
+    }
+    Ok(PublishReport { version, is_new, written, waits, is_visible })
+}
+
+fn targets(offered: BTreeMap<u64, (Offer, Target)>) -> Targets {
+    let named = |(version, (_, target))| (target_name(version), target);
+    Targets { targets: offered.into_iter().map(named).collect() }
+}
+
+/// The signed metadata of a channel, which must have been begun, and for this channel.
+fn repository(dir: &Arc<dyn Dir>, feed: &str, channel: &str) -> Result<Repository, PlayerError> {
+    let path = names::metadata(feed, channel);
+    let mut metadata = dir.clone();
+    for part in path.split('/') {
+        metadata = metadata.dir(part).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => PlayerError::Trust(TrustError::NotBegun),
+            _ => PlayerError::io(format!("opening {path}"))(error),
+        })?;
+    }
+    let repository = Repository::open(metadata)?;
+    let Some(Line { feed: found, .. }) = repository.line() else {
+        return Err(TrustError::NotBegun.into());
+    };
+    let expected = format!("{feed}/{channel}");
+    if *found != expected {
+        let text = format!("the keys in {path} are those of feed `{found}`, not of `{expected}`");
+        return Err(PlayerError::Refused(text));
+    }
+    Ok(repository)
+}
+
+/// Signs with the keys that are here. Returns how it stands, where signatures are missing.
+fn sign(
+    repository: &mut Repository,
+    targets: &Targets,
+    options: &PublishOptions,
+    now: Duration,
+) -> Result<Option<Standing>, PlayerError> {
+    let draft = repository.draft_targets(targets, now + TARGETS_LIFE)?;
+    for key in &options.image_keys {
+        repository.sign(&draft, key)?;
+    }
+    let standing = repository.standing()?.into_iter().find(|standing| standing.file == draft);
+    Ok(standing.filter(|standing| !standing.is_complete()))
+}
+
+struct Publishing<'a> {
+    home: &'a Home,
+    livepc: &'a LivePc,
+    dir: &'a Arc<dyn Dir>,
+    channel: Channel,
+    options: &'a PublishOptions,
+    progress: &'a dyn Progress,
+}
+
+impl Publishing<'_> {
+    /// What is to be offered, and what was written for it.
+    fn target(
+        &self,
+        offered: &BTreeMap<u64, (Offer, Target)>,
+    ) -> Result<(Target, Written), PlayerError> {
+        if let Some(again) = self.options.again {
+            let (_, target) = offered.get(&again).ok_or_else(|| PlayerError::Unknown {
+                kind: "version of the channel",
+                name: again.to_string(),
+            })?;
+            return Ok((target.clone(), Written::default()));
+        }
+        let before = offered.values().map(|(_, target)| self.channel.version(target));
+        let before: Vec<LivePcVersion> = before.collect::<Result<_, _>>()?;
+        self.content(&before)
+    }
+
+    /// Writes what is new.
+    fn content(&self, before: &[LivePcVersion]) -> Result<(Target, Written), PlayerError> {
+        let mut publisher = Publisher::open(self.dir.as_ref(), self.options.effort)?;
+        for version in before {
+            publisher.learn(&version.image.map, self.progress)?;
+        }
+        let image = self.image(&mut publisher)?;
+        // Layers travel in packs of their own: an endpoint may have them without the image.
+        let mut apart = Publisher::open(self.dir.as_ref(), self.options.effort)?;
+        for layer in before.iter().flat_map(|version| &version.layers) {
+            apart.learn(&layer.map, self.progress)?;
+        }
+        let mut layers = Vec::new();
+        for (name, number) in self.livepc.layer_versions() {
+            let layer = crate::apps::get(self.home, name)?;
+            let version = layer.version(number)?.clone();
+            layers.push(self.layer(&mut apart, &layer, &version)?);
+        }
+        let rules = crate::livepc::rules(self.home, &self.livepc.name)?.map(|rules| rules.text);
+        let LivePc { name, memory_mib, cpus, .. } = self.livepc.clone();
+        let version =
+            LivePcVersion { format: FORMAT, livepc: name, image, layers, rules, memory_mib, cpus };
+        let target = publisher.version(&version)?;
+        Ok((target, publisher.written.and(apart.written)))
+    }
+
+    fn image(&self, publisher: &mut Publisher) -> Result<PublishedImage, PlayerError> {
+        let images = self.home.images()?;
+        let image = images.open(&self.livepc.image, self.livepc.image_version())?;
+        let launcher = &self.home.launcher;
+        let layout = layout(launcher, &image.map, &image.files, &volumes(&image)?, self.progress)?;
+        let order = order(&layout, image.record.blocks);
+        let map = publisher.disk(&image.device()?, &order, self.progress)?;
+        let volume = |volume: VolumeRecord| {
+            let VolumeRecord { mount, start, len } = volume;
+            PublishedVolume { mount, start, len }
+        };
+        let record = image.record;
+        Ok(PublishedImage {
+            line: self.livepc.image.clone(),
+            digest: record.digest,
+            blocks: record.blocks,
+            created_unix_secs: record.created_unix_secs,
+            cause: record.cause,
+            os: record.os,
+            identity: record.identity,
+            volumes: record.volumes.into_iter().map(volume).collect(),
+            map,
+        })
+    }
+
+    /// A layer as one pack of a store that has nothing else.
+    fn layer(
+        &self,
+        publisher: &mut Publisher,
+        layer: &AppsLayer,
+        version: &AppsVersion,
+    ) -> Result<PublishedLayer, PlayerError> {
+        let public = self.home.public()?;
+        let mut live = LiveSet::default();
+        Layer::open(&public, &version.digest.0)?.add_live(&public, &mut live)?;
+        let name = format!("publish-{}", layer.name);
+        let bench = Bench::open(self.home, &name, &StartOptions::default())?;
+        let dir = bench.dir.create_dir("store").map_err(what())?;
+        let mut writer = Store::open(dir.clone())?.writer()?;
+        writer.copy(&public, &live)?;
+        let pack = writer.finish()?.pack;
+        let pack = pack.ok_or_else(|| PlayerError::corrupt(&layer.name, "an empty layer"))?;
+        let file = dir.open_rw(&pack_file_name(pack)).map_err(what())?;
+        let pack_len = file.len().map_err(what())?;
+        // A disk has whole blocks.
+        let blocks = ByteLen(pack_len).blocks();
+        file.set_len(blocks.bytes().0).map_err(what())?;
+        let all = [BlockRange::new(BlockNo(0), blocks)];
+        let map = publisher.disk(&FileBlocks::new(file)?, &all, self.progress)?;
+        bench.clear()?;
+        Ok(PublishedLayer {
+            name: layer.name.clone(),
+            line: layer.image.clone(),
+            digest: version.digest.0.to_string(),
+            created_unix_secs: version.created_unix_secs,
+            cause: version.cause.clone(),
+            entries: version.entries,
+            bytes: version.bytes,
+            pack: pack.0.to_string(),
+            pack_len,
+            map,
+        })
+    }
+}
+
+fn what() -> impl FnOnce(std::io::Error) -> PlayerError {
+    PlayerError::io("putting a layer together")
+}

@@ -1,0 +1,251 @@
+//! Receiving a version: an image, layers and a LivePC of what was published.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use goldleaf_block::{BlockCount, ByteLen, ByteOffset, MapDevice, ReadBlocks, SourceIndex};
+use goldleaf_cache::{Cache, Cached};
+use goldleaf_feed::{Channel, LivePcVersion, PublishedImage, PublishedLayer};
+use goldleaf_host::{Dir, Progress};
+use goldleaf_image::{ImageError, ImageVersion, VersionRecord, VolumeRecord, check_name, placed};
+use goldleaf_layer::Layer;
+use goldleaf_layer::rules::SiteRules;
+use goldleaf_store::{Digest, LiveSet, PackId, Store, pack_file_name};
+
+use super::subscription::Wanted;
+use crate::apps::AppsVersion;
+use crate::desktop::{Hex, StartOptions};
+use crate::livepc::{self, Edition, LivePc};
+use crate::workshop::Bench;
+use crate::{Home, PlayerError};
+
+/// Streams by which a disk is filled.
+const STREAMS: usize = 2;
+/// Bytes that are copied at once.
+const PIECE: u64 = 1 << 20;
+
+/// What of a version is here.
+pub struct Arrival {
+    /// Number of the version in its channel.
+    pub version: u64,
+    /// Whether it was another one before.
+    pub is_new: bool,
+    image: ImageVersion,
+}
+
+/// Blocks of an image, here and in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// Here.
+    pub arrived: BlockCount,
+    /// In all.
+    pub all: BlockCount,
+}
+
+impl Arrival {
+    /// How much of the image is here.
+    pub fn arrived(&self) -> Versions {
+        arrived(&self.image)
+    }
+
+    /// Brings the rest of the image; `told` is told how far it is, and may end it. Returns whether all
+    /// is here.
+    pub fn fill(
+        &self,
+        told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
+    ) -> Result<bool, PlayerError> {
+        for data in self.image.published() {
+            if !data.fill(STREAMS, &|_| told(arrived(&self.image)))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn arrived(image: &ImageVersion) -> Versions {
+    let sum = |of: fn(&Cache) -> BlockCount| {
+        BlockCount(image.published().iter().map(|data| of(data.cache()).0).sum())
+    };
+    Versions { arrived: sum(Cache::arrived), all: sum(Cache::blocks) }
+}
+
+/// Takes versions of one subscription.
+pub(super) struct Receiver<'a> {
+    pub home: &'a Home,
+    pub name: &'a str,
+    pub channel: &'a Channel,
+    pub progress: &'a dyn Progress,
+}
+
+impl Receiver<'_> {
+    /// Takes a version: everything of it first, and then the one move that makes it the next to start.
+    pub fn receive(&self, wanted: &Wanted) -> Result<Arrival, PlayerError> {
+        let number = wanted.offer.version;
+        let before = match livepc::get(self.home, self.name) {
+            Err(PlayerError::Unknown { .. }) => None,
+            other => Some(other?),
+        };
+        let version = self.channel.version(&wanted.target)?;
+        let edition = before.as_ref().and_then(|livepc| livepc.edition.as_ref());
+        let is_new = edition.is_none_or(|edition| edition.version != number);
+        let image_version = self.image(&version.image)?;
+        if is_new {
+            let adopted = self.livepc(number, image_version, &version, before.as_ref())?;
+            livepc::adopt(self.home, &adopted)?;
+        }
+        let image = self.home.images()?.open(self.name, Some(image_version))?;
+        Ok(Arrival { version: number, is_new, image })
+    }
+
+    fn livepc(
+        &self,
+        number: u64,
+        image_version: u32,
+        version: &LivePcVersion,
+        before: Option<&LivePc>,
+    ) -> Result<LivePc, PlayerError> {
+        if let Some(text) = &version.rules {
+            SiteRules { file: "rules.toml".into(), text: text.clone() }.parse()?;
+        }
+        let (mut layers, mut layer_versions) = (Vec::new(), Vec::new());
+        for layer in &version.layers {
+            let (name, version) = self.layer(layer, image_version)?;
+            layers.push(name);
+            layer_versions.push(version);
+        }
+        let rules = version.rules.clone();
+        Ok(LivePc {
+            format: livepc::FORMAT,
+            name: self.name.into(),
+            image: self.name.into(),
+            layers,
+            memory_mib: version.memory_mib,
+            cpus: version.cpus,
+            created_unix_secs: before
+                .map_or_else(|| self.home.now_unix_secs(), |livepc| livepc.created_unix_secs),
+            edition: Some(Edition { version: number, image_version, layer_versions, rules }),
+        })
+    }
+
+    /// The number that an image's version has here.
+    fn image(&self, published: &PublishedImage) -> Result<u32, PlayerError> {
+        let images = self.home.images()?;
+        let known = match images.record(self.name) {
+            Err(ImageError::Unknown(_)) => Vec::new(),
+            other => other?.versions,
+        };
+        if let Some(version) = known.iter().find(|version| version.digest == published.digest) {
+            return Ok(version.number);
+        }
+        self.progress.at("reading the map of the disk", 0, 0);
+        let wire = self.channel.map(&published.map)?;
+        if wire.map.blocks() != published.blocks {
+            return Err(PlayerError::corrupt("a published image", "a map of another length"));
+        }
+        let volumes = published.volumes.iter().map(|volume| VolumeRecord {
+            mount: volume.mount.clone(),
+            start: volume.start,
+            len: volume.len,
+        });
+        let version = VersionRecord {
+            number: known.last().map_or(1, |version| version.number + 1),
+            digest: published.digest.clone(),
+            blocks: published.blocks,
+            created_unix_secs: published.created_unix_secs,
+            cause: published.cause.clone(),
+            os: published.os.clone(),
+            data: Vec::new(),
+            identity: published.identity.clone(),
+            volumes: volumes.collect(),
+        };
+        Ok(images.add_published(self.name, version, &wire)?.number)
+    }
+
+    /// The name and the version that a layer has here.
+    fn layer(
+        &self,
+        published: &PublishedLayer,
+        image_version: u32,
+    ) -> Result<(String, u32), PlayerError> {
+        let name = format!("{}.{}", self.name, published.name);
+        check_name(&name)?;
+        let named = |digest: &str| {
+            Digest::parse(digest)
+                .ok_or_else(|| PlayerError::corrupt("a published layer", "a name that is none"))
+        };
+        let (digest, pack) = (named(&published.digest)?, PackId(named(&published.pack)?));
+        match crate::apps::get(self.home, &name) {
+            Err(PlayerError::Unknown { .. }) => {}
+            other => {
+                let known = other?.versions.into_iter().find(|known| known.digest.0 == digest);
+                if let Some(known) = known {
+                    return Ok((name, known.number));
+                }
+            }
+        }
+        let bench = Bench::open(self.home, &format!("receive-{name}"), &StartOptions::default())?;
+        let store = self.bring(&bench, published, pack)?;
+        let public = self.home.public()?;
+        let mut live = LiveSet::default();
+        Layer::open(&store, &digest)?.add_live(&store, &mut live)?;
+        let mut writer = public.writer()?;
+        writer.copy(&store, &live)?;
+        let filed = writer.finish()?;
+        let layer = crate::apps::add_version(self.home, &name, self.name, |number| AppsVersion {
+            number,
+            digest: Hex(digest),
+            image_version,
+            created_unix_secs: published.created_unix_secs,
+            cause: published.cause.clone(),
+            entries: published.entries,
+            bytes: published.bytes,
+        })?;
+        drop(filed);
+        bench.clear()?;
+        Ok((name, layer.version(None)?.number))
+    }
+
+    /// The store's pack that has a layer, put together again on a bench.
+    fn bring(
+        &self,
+        bench: &Bench,
+        published: &PublishedLayer,
+        pack: PackId,
+    ) -> Result<Store, PlayerError> {
+        const DATA: &str = "layer.data";
+        let what = || PlayerError::io("receiving a layer");
+        let wire = self.channel.map(&published.map)?;
+        if wire.map.blocks() != ByteLen(published.pack_len).blocks() {
+            return Err(PlayerError::corrupt("a published layer", "a map of another length"));
+        }
+        let cache =
+            Cache::create(bench.dir.clone(), DATA, &wire.packs).map_err(ImageError::from)?;
+        let starts: Vec<_> = cache.packs().map(|(_, at)| (SourceIndex(0), at)).collect();
+        let cached = Cached::new(cache.into(), Some(self.channel.packs()));
+        let total = cached.cache().blocks().bytes().0;
+        let told = |arrived: BlockCount| {
+            self.progress.at("receiving a layer", arrived.bytes().0, total);
+            ControlFlow::Continue(())
+        };
+        cached.fill(STREAMS, &told)?;
+        let map = placed(&wire, &starts)?;
+        let disk = MapDevice::new(map.into(), vec![Arc::new(cached)])?;
+        let dir = bench.dir.create_dir("store").map_err(what())?;
+        copy(&disk, published.pack_len, dir.as_ref(), &pack_file_name(pack))?;
+        Ok(Store::open(dir)?)
+    }
+}
+
+/// Writes the first bytes of a disk into a file.
+fn copy(disk: &dyn ReadBlocks, len: u64, dir: &dyn Dir, name: &str) -> Result<(), PlayerError> {
+    let what = || PlayerError::io("writing a layer");
+    let file = dir.create(name).map_err(what())?;
+    let mut buf = vec![0; PIECE as usize];
+    for at in (0..len).step_by(PIECE as usize) {
+        let part = (len - at).min(PIECE) as usize;
+        disk.read_at(ByteOffset(at), &mut buf[..part])?;
+        file.write_all_at(&buf[..part], at).map_err(what())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! Subscriptions: which feed is followed, where it is carried, and what of it runs here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use goldleaf_cache::Supply;
+use goldleaf_feed::{Channel, Location, Offer, offers};
+use goldleaf_fetch::{Options, Several, Source, open};
+use goldleaf_host::{Dir, Lock, Progress};
+use goldleaf_image::check_name;
+use goldleaf_trust::{Line, Root, State, Target, introduce, update};
+use serde::{Deserialize, Serialize};
+
+use super::receive::{Arrival, Receiver};
+use crate::home::{read_record, step, write_record};
+use crate::{Home, PlayerError};
+
+/// Format of the records that this program writes.
+const FORMAT: u32 = 1;
+/// Longest root that is read, in bytes, as in the client's workflow.
+const ROOT_LIMIT: u64 = 64 << 10;
+const RECORD: &str = "subscription.json";
+const SHELF: &str = "subscriptions";
+
+/// `subscription.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionRecord {
+    /// Format of this record.
+    pub format: u32,
+    /// Its name here, which is that of its LivePC and its image.
+    pub name: String,
+    /// Organisation whose feed it is.
+    pub organisation: String,
+    /// The feed, by its author's name for it.
+    pub feed: String,
+    /// The channel.
+    pub channel: String,
+    /// Directories and addresses that carry the feed, the first one first.
+    pub sources: Vec<String>,
+    /// Drawn once, below 100: versions that are offered to some only begin with the low ones.
+    pub lot: u8,
+    /// The version that is to stay, whatever is new.
+    pub pinned: Option<u64>,
+    /// Unix time of the subscription, in seconds.
+    pub created_unix_secs: u64,
+}
+
+impl SubscriptionRecord {
+    fn line(&self) -> Line {
+        let feed = format!("{}/{}", self.feed, self.channel);
+        Line { organisation: self.organisation.clone(), feed }
+    }
+
+    /// Where the feed is carried.
+    fn source(&self, home: &Home) -> Result<Arc<dyn Source>, PlayerError> {
+        source(home, &self.sources)
+    }
+}
+
+/// What is subscribed to.
+#[derive(Debug, Clone)]
+pub struct SubscribeOptions {
+    /// Where it is: `ROOT/feeds/FEED` or `ROOT/feeds/FEED/CHANNEL`.
+    pub location: Location,
+    /// Other places that carry the same feeds.
+    pub mirrors: Vec<String>,
+    /// Its name here.
+    pub name: String,
+    /// The root of trust, from somebody who is trusted; without it the feed's own is believed from
+    /// now on.
+    pub root: Option<Vec<u8>>,
+}
+
+fn source(home: &Home, locations: &[String]) -> Result<Arc<dyn Source>, PlayerError> {
+    let options = Options::new(home.clock.clone(), home.entropy.clone());
+    let opened = locations.iter().map(|location| open(location, &options));
+    let mut sources = opened.collect::<Result<Vec<_>, _>>()?;
+    if sources.len() == 1 {
+        return Ok(sources.remove(0));
+    }
+    Ok(Arc::new(Several::new(sources, home.clock.clone())))
+}
+
+/// A subscription, locked.
+pub struct Subscription {
+    /// Its record.
+    pub record: SubscriptionRecord,
+    dir: Arc<dyn Dir>,
+    state: State,
+    channel: Channel,
+    _lock: Box<dyn Lock>,
+}
+
+/// Begins to follow a feed: believes its author, and makes an image and a LivePC of the version that
+/// is offered. Nothing of the image need have arrived then. Returns the subscription and by whom it
+/// is signed.
+pub fn subscribe(
+    home: &Home,
+    options: &SubscribeOptions,
+    progress: &dyn Progress,
+) -> Result<(Subscription, Root, Arrival), PlayerError> {
+    let name = &options.name;
+    check_name(name)?;
+    let taken = |kind| PlayerError::Exists { kind, name: name.clone() };
+    if crate::livepc::list(home)?.iter().any(|livepc| livepc.name == *name) {
+        return Err(taken("LivePC"));
+    }
+    if home.images()?.list()?.iter().any(|image| image.name == *name) {
+        return Err(taken("image"));
+    }
+    let sources: Vec<String> =
+        [&options.location.root].into_iter().chain(&options.mirrors).cloned().collect();
+    let Location { feed, channel, .. } = &options.location;
+    let carried = source(home, &sources)?;
+    let root = match &options.root {
+        Some(root) => root.clone(),
+        None => first_root(carried.as_ref(), feed, channel)?,
+    };
+    let (line, keys) = introduce(&root)?;
+    let shelf = home.sub(SHELF)?;
+    let dir = shelf.create_dir(name).map_err(what())?;
+    let lock = lock(dir.as_ref(), name)?;
+    let mut lot = [0];
+    home.entropy.fill(&mut lot).map_err(PlayerError::io("drawing random numbers"))?;
+    let record = SubscriptionRecord {
+        format: FORMAT,
+        name: name.clone(),
+        organisation: line.organisation,
+        feed: feed.clone(),
+        channel: channel.clone(),
+        sources,
+        lot: lot[0] % 100,
+        pinned: None,
+        created_unix_secs: home.now_unix_secs(),
+    };
+    // What an earlier attempt believed is no subscription's yet.
+    for file in ["believed", "believed.copy"] {
+        match dir.remove(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(what()(error));
+            }
+            _ => {}
+        }
+    }
+    let state = State::create(dir.clone(), record.line(), &root)?;
+    let channel = Channel::new(carried, feed, channel);
+    let mut subscription = Subscription { record, dir, state, channel, _lock: lock };
+    let wanted = subscription.refresh(home)?;
+    step("subscription.create", || {
+        write_record(subscription.dir.as_ref(), RECORD, &subscription.record)?;
+        shelf.sync().map_err(what())
+    })?;
+    let arrival = subscription.take(home, &wanted, progress)?;
+    Ok((subscription, keys, arrival))
+}
+
+fn first_root(carried: &dyn Source, feed: &str, channel: &str) -> Result<Vec<u8>, PlayerError> {
+    let path = format!("{}/1.root.json", goldleaf_feed::names::metadata(feed, channel));
+    let root = carried.read(&path, ROOT_LIMIT)?;
+    root.ok_or_else(|| PlayerError::Unknown {
+        kind: "feed",
+        name: format!("{feed}/{channel} at {}", carried.name()),
+    })
+}
+
+fn what() -> impl FnOnce(std::io::Error) -> PlayerError {
+    PlayerError::io("opening a subscription")
+}
+
+fn lock(dir: &dyn Dir, name: &str) -> Result<Box<dyn Lock>, PlayerError> {
+    let lock = dir.try_lock("lock").map_err(PlayerError::io("locking a subscription"))?;
+    lock.ok_or_else(|| PlayerError::Busy {
+        kind: "subscription",
+        name: name.into(),
+        detail: "another command works on it".into(),
+    })
+}
+
+/// The record of a subscription. Asked for each image that is opened, so it makes nothing.
+fn peek(home: &Home, name: &str) -> Result<SubscriptionRecord, PlayerError> {
+    check_name(name)?;
+    let unknown = || PlayerError::Unknown { kind: "subscription", name: name.into() };
+    match home.dir.dir(SHELF).and_then(|shelf| shelf.dir(name)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(unknown()),
+        Err(error) => Err(what()(error)),
+        Ok(dir) => read_record(dir.as_ref(), RECORD)?.ok_or_else(unknown),
+    }
+}
+
+/// All subscriptions, by name.
+pub fn list(home: &Home) -> Result<Vec<SubscriptionRecord>, PlayerError> {
+    let mut found = Vec::new();
+    for item in home.sub(SHELF)?.list().map_err(what())?.iter().filter(|item| item.is_dir) {
+        match peek(home, &item.name) {
+            // What an interrupted subscription left is none.
+            Err(PlayerError::Unknown { .. }) => {}
+            other => found.push(other?),
+        }
+    }
+    Ok(found)
+}
+
+/// What brings what has not arrived of a subscription's image; nothing where the image is of none, or
+/// cannot be brought from anywhere.
+pub fn supplier(home: &Home, image: &str) -> Option<Arc<dyn Supply>> {
+    let record = peek(home, image).ok()?;
+    let carried = record.source(home).ok()?;
+    Some(Channel::new(carried, &record.feed, &record.channel).packs())
+}
+
+impl Subscription {
+    /// Opens and locks a subscription.
+    pub fn open(home: &Home, name: &str) -> Result<Self, PlayerError> {
+        peek(home, name)?;
+        let dir = home.sub(SHELF)?.dir(name).map_err(what())?;
+        let lock = lock(dir.as_ref(), name)?;
+        let record = peek(home, name)?;
+        let state = State::open(dir.clone(), record.line())?;
+        let channel = Channel::new(record.source(home)?, &record.feed, &record.channel);
+        Ok(Self { record, dir, state, channel, _lock: lock })
+    }
+
+    /// Asks what there is, and which version is wanted here.
+    pub fn refresh(&mut self, home: &Home) -> Result<Wanted, PlayerError> {
+        update(&mut self.state, &self.channel, home.clock.now_unix())?;
+        self.wanted()
+    }
+
+    /// Which version is wanted here, as of the last update.
+    pub fn wanted(&self) -> Result<Wanted, PlayerError> {
+        let targets = self.state.believed().targets();
+        let offered = targets.map(offers).transpose()?.unwrap_or_default();
+        let pinned = self.record.pinned;
+        let (newest, is_wanted) = (offered.keys().next_back().copied(), |offer: &Offer| {
+            pinned.map_or_else(|| offer.is_for(self.record.lot), |pinned| offer.version == pinned)
+        });
+        let found = offered.into_values().rev().find(|(offer, _)| is_wanted(offer));
+        let (offer, target) = found.ok_or_else(|| match pinned {
+            Some(version) => {
+                PlayerError::Unknown { kind: "version of the channel", name: version.to_string() }
+            }
+            None => PlayerError::Refused("the channel has no version for this machine yet".into()),
+        })?;
+        Ok(Wanted { offer, target, newest: newest.unwrap_or(offer.version) })
+    }
+
+    /// Makes a version of the channel the one that starts next. What of its image is not here yet is
+    /// brought when it is read, or by [`Arrival::fill`].
+    pub fn take(
+        &self,
+        home: &Home,
+        wanted: &Wanted,
+        progress: &dyn Progress,
+    ) -> Result<Arrival, PlayerError> {
+        let receiver = Receiver { home, name: &self.record.name, channel: &self.channel, progress };
+        receiver.receive(wanted)
+    }
+
+    /// Keeps a version, whatever is new; `None` follows what is newest again.
+    pub fn pin(&mut self, version: Option<u64>) -> Result<(), PlayerError> {
+        let before = std::mem::replace(&mut self.record.pinned, version);
+        if let Err(error) = self.wanted() {
+            self.record.pinned = before;
+            return Err(error);
+        }
+        step("subscription.pin", || write_record(self.dir.as_ref(), RECORD, &self.record))
+    }
+}
+
+/// The version of a channel that is to run here.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// How it is offered.
+    pub offer: Offer,
+    pub(super) target: Target,
+    /// The newest version of the channel, which may be for others.
+    pub newest: u64,
+}
+
+/// The location of a feed in a directory is absolute, wherever the command was given.
+pub fn absolute(location: Location, here: &Path) -> Location {
+    if location.root.contains("://") {
+        return location;
+    }
+    let root = here.join(&location.root).to_string_lossy().into_owned();
+    Location { root, ..location }
+}
