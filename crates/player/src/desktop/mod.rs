@@ -10,6 +10,7 @@
 
 mod compose;
 mod filing;
+mod filling;
 mod harvest;
 mod identity;
 mod record;

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compose::{Composed, compose, recompose};
 use super::filing::{Filer, Filing};
+use super::filling::Filling;
 use super::harvest::{Harvest, Harvested, SessionView, records_by_layer};
 use super::identity::describe;
 use super::record::{FiledReport, HardwareIdentity, Hex, SessionRecord, SessionState};
@@ -105,6 +106,8 @@ pub struct Live {
     stack: Stack,
     composed: Composed,
     device: Arc<SessionDevice>,
+    /// What has not arrived of the image comes meanwhile.
+    _filling: Option<Filling>,
 }
 
 /// Runs a desktop until its session ends, and files it.
@@ -267,6 +270,7 @@ impl Live {
         home.settle("images", &versions.image.0)?;
         versions.apps.iter().try_for_each(|(name, _)| home.settle("layers", name))?;
         let stack = Stack::open(home, &desktop.dir, &versions)?;
+        let _filling = Filling::begin(home, &stack.image)?;
         let (composed, _) = compose(home, &desktop.dir, &stack, listener)?;
         let number = desktop.record.next_session;
         let mut id = [0; 16];
@@ -285,7 +289,7 @@ impl Live {
         let took = home.clock.monotonic().saturating_sub(before);
         let (entries, took_ms) = (composed.facts.entries, took.as_millis() as u64);
         listener.event(&Event::Ready { entries, took_ms });
-        Ok(Self { stack, composed, device: Arc::new(device) })
+        Ok(Self { stack, composed, device: Arc::new(device), _filling })
     }
 
     /// Its disk.
@@ -319,11 +323,12 @@ impl Live {
     ) -> Result<Self, PlayerError> {
         let versions = desktop.record.session_versions(home, session)?;
         let stack = Stack::open(home, &desktop.dir, &versions)?;
+        let _filling = Filling::begin(home, &stack.image)?;
         let composed = recompose(home, &desktop.dir, &stack, session.composed.0, progress)?;
         let dir = session_dir(&desktop.dir, session.number, false)?;
         let base = Arc::new(composed.device()?);
         let (device, _) = SessionDevice::open(dir, base, &composed.facts.digest.0)?;
-        Ok(Self { stack, composed, device: Arc::new(device) })
+        Ok(Self { stack, composed, device: Arc::new(device), _filling })
     }
 
     /// What the session changed so far, and where each change will go, for people.

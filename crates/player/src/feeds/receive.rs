@@ -24,13 +24,14 @@ const STREAMS: usize = 2;
 /// Bytes that are copied at once.
 const PIECE: u64 = 1 << 20;
 
-/// What of a version is here.
+/// A version whose layers are here, and its image as far as it has arrived.
 pub struct Arrival {
     /// Number of the version in its channel.
     pub version: u64,
-    /// Whether it was another one before.
+    /// Whether another one starts before [`Arrival::adopt`].
     pub is_new: bool,
     image: ImageVersion,
+    livepc: LivePc,
 }
 
 /// Blocks of an image, here and in all.
@@ -43,6 +44,11 @@ pub struct Versions {
 }
 
 impl Arrival {
+    /// Makes it the version that starts next: one durable move.
+    pub fn adopt(&self, home: &Home) -> Result<(), PlayerError> {
+        if self.is_new { livepc::adopt(home, &self.livepc) } else { Ok(()) }
+    }
+
     /// How much of the image is here.
     pub fn arrived(&self) -> Versions {
         arrived(&self.image)
@@ -79,7 +85,7 @@ pub(super) struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    /// Takes a version: everything of it first, and then the one move that makes it the next to start.
+    /// Takes a version: its layers, and its image but for the content. Nothing starts otherwise for it.
     pub fn receive(&self, wanted: &Wanted) -> Result<Arrival, PlayerError> {
         let number = wanted.offer.version;
         let before = match livepc::get(self.home, self.name) {
@@ -90,12 +96,9 @@ impl Receiver<'_> {
         let edition = before.as_ref().and_then(|livepc| livepc.edition.as_ref());
         let is_new = edition.is_none_or(|edition| edition.version != number);
         let image_version = self.image(&version.image)?;
-        if is_new {
-            let adopted = self.livepc(number, image_version, &version, before.as_ref())?;
-            livepc::adopt(self.home, &adopted)?;
-        }
+        let livepc = self.livepc(number, image_version, &version, before.as_ref())?;
         let image = self.home.images()?.open(self.name, Some(image_version))?;
-        Ok(Arrival { version: number, is_new, image })
+        Ok(Arrival { version: number, is_new, image, livepc })
     }
 
     fn livepc(

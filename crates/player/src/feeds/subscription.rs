@@ -151,6 +151,7 @@ pub fn subscribe(
         shelf.sync().map_err(what())
     })?;
     let arrival = subscription.take(home, &wanted, progress)?;
+    arrival.adopt(home)?;
     Ok((subscription, keys, arrival))
 }
 
@@ -244,8 +245,8 @@ impl Subscription {
         Ok(Wanted { offer, target, newest: newest.unwrap_or(offer.version) })
     }
 
-    /// Makes a version of the channel the one that starts next. What of its image is not here yet is
-    /// brought when it is read, or by [`Arrival::fill`].
+    /// Takes a version of the channel. What of its image is not here yet is brought when it is read, or
+    /// by [`Arrival::fill`]; it starts when it is adopted.
     pub fn take(
         &self,
         home: &Home,

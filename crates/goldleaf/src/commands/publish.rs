@@ -1,0 +1,119 @@
+//! `goldleaf publish`
+
+use std::path::PathBuf;
+
+use goldleaf_host::RealDir;
+use goldleaf_player::feeds::{self, Effort, PublishOptions, PublishReport};
+use goldleaf_trust::SigningKey;
+
+use crate::cli::App;
+use crate::commands::key::{missing, secret};
+use crate::failure::Failure;
+use crate::output::{counted, size};
+
+/// What zstd is asked for where it is to be small, and where it is to be quick.
+const SMALL: i32 = 19;
+const QUICK: i32 = 3;
+
+/// Publish a LivePC into a directory that any web server or stick can carry
+///
+/// The current versions of its image and its layers become the newest version of a channel. What was
+/// published before is not written again: a version costs what is new in it. Endpoints see it when
+/// the image keys and the online key have signed; the first time, `goldleaf key root` begins the
+/// channel's metadata in DIR/feeds/NAME/CHANNEL/metadata.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The LivePC
+    name: String,
+    /// The directory; several LivePCs share one
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// The channel
+    #[arg(long, default_value = "stable")]
+    channel: String,
+    /// For how many endpoints of a hundred; publish again with more to widen it
+    #[arg(long, value_name = "PERCENT", default_value = "100%", value_parser = parse_stage)]
+    stage: u8,
+    /// A secret image key that is here; others sign with `goldleaf key sign`
+    #[arg(long = "key", value_name = "FILE")]
+    keys: Vec<PathBuf>,
+    /// The secret online key; without it, `goldleaf key refresh` lets endpoints see the version
+    #[arg(long, value_name = "FILE")]
+    online_key: Option<PathBuf>,
+    /// Compress less, for trying out
+    #[arg(long)]
+    draft: bool,
+    /// Publish what that version of the channel was, as the newest: a roll-back
+    #[arg(long, value_name = "VERSION", conflicts_with = "draft")]
+    again: Option<u64>,
+    /// How many versions stay there, to be pinned or published again
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    keep: usize,
+}
+
+fn parse_stage(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse();
+    number.ok().filter(|stage| (1..=100).contains(stage)).ok_or("expected 1% to 100%".into())
+}
+
+pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
+    let home = app.open()?;
+    let keys = args.keys.iter().map(|path| secret(path)).collect::<Result<Vec<SigningKey>, _>>()?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = PublishOptions {
+        channel: args.channel.clone(),
+        stage: args.stage,
+        effort: Effort { level: if args.draft { QUICK } else { SMALL }, threads },
+        again: args.again,
+        keep: args.keep,
+        image_keys: keys,
+        online_key: args.online_key.as_deref().map(secret).transpose()?,
+    };
+    let failed = |error| Failure::io(format!("opening {}", args.to.display()), &error);
+    let dir = RealDir::create(&args.to).map_err(failed)?;
+    let console = app.console();
+    let report = feeds::publish(&home, &args.name, &dir, &options, &console)?;
+    console.finish();
+    let value = serde_json::json!({
+        "livepc": args.name,
+        "channel": args.channel,
+        "version": report.version,
+        "is_new": report.is_new,
+        "is_visible": report.is_visible,
+        "new_packs": report.written.packs,
+        "new_pack_bytes": report.written.pack_bytes,
+        "map_bytes": report.written.map_bytes,
+        "waits_for": report.waits.as_ref().map(missing),
+    });
+    app.answer(&value, || as_text(args, &report))
+}
+
+fn as_text(args: &Args, report: &PublishReport) -> String {
+    let Args { name, channel, .. } = args;
+    let version = report.version;
+    if !report.is_new {
+        return format!("{name} version {version} is what {channel} offers already");
+    }
+    let packs = counted(report.written.packs, "new pack", "new packs");
+    let bytes = size(report.written.pack_bytes);
+    let mut text = format!("{name} version {version} of {channel}: {packs}, {bytes}\n");
+    let metadata = args.to.join("feeds").join(name).join(channel).join("metadata");
+    let metadata = metadata.display();
+    match &report.waits {
+        Some(standing) => {
+            let file = &standing.file;
+            text += &format!(
+                "still missing: {}; `goldleaf key sign {metadata}/{file} --key FILE` adds a \
+                 signature",
+                missing(standing)
+            );
+        }
+        None if report.is_visible => text += "endpoints see it from now on",
+        None => {
+            text += &format!(
+                "`goldleaf key refresh {metadata} --online-key FILE` lets endpoints see it"
+            );
+        }
+    }
+    text
+}

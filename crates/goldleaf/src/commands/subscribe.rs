@@ -1,0 +1,111 @@
+//! `goldleaf subscribe`
+
+use std::path::PathBuf;
+
+use goldleaf_feed::Location;
+use goldleaf_player::feeds::{self, SubscribeOptions};
+use goldleaf_player::{Home, PlayerError, desktop};
+
+use crate::cli::App;
+use crate::failure::Failure;
+use crate::output::{printable, size};
+
+/// Longest root of trust that is read, in bytes.
+const ROOT_LIMIT: u64 = 64 << 10;
+
+/// Follow a published LivePC, and make a desktop of it on this machine
+///
+/// The desktop can be started at once: what it reads is brought when it is read, and the rest while
+/// it runs. The first subscription believes the feed's own root of trust from then on; with `--root`
+/// it must be the one that somebody gave you.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where it is: an address or a directory, such as https://HOST/feeds/NAME or
+    /// /media/stick/feeds/NAME; a channel other than stable stands behind the name
+    location: String,
+    /// Its name here [default: the feed's]
+    #[arg(long = "as", value_name = "NAME")]
+    name: Option<String>,
+    /// The feed's first root of trust, from somebody whom you trust
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
+    /// Another place that carries the same feeds: what comes before /feeds/
+    #[arg(long = "mirror", value_name = "PLACE")]
+    mirrors: Vec<String>,
+    /// Bring all of it now, so that it starts without a network
+    #[arg(long)]
+    whole: bool,
+    /// Make no desktop
+    #[arg(long)]
+    no_desktop: bool,
+}
+
+pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
+    let home = app.open()?;
+    let options = options(args)?;
+    let name = &options.name;
+    if !args.no_desktop {
+        check_free(&home, name)?;
+    }
+    let console = app.console();
+    let (subscription, root, arrival) = feeds::subscribe(&home, &options, &console)?;
+    if !args.no_desktop {
+        desktop::create(&home, name, name)?;
+    }
+    let is_whole = !args.whole || super::update::fill(&arrival, &console)?;
+    console.finish();
+    let keys: Vec<&str> = root.keys.keys().map(|id| id.0.as_str()).collect();
+    let arrived = arrival.arrived();
+    let value = serde_json::json!({
+        "subscription": name,
+        "organisation": subscription.record.organisation,
+        "version": arrival.version,
+        "bytes_here": arrived.arrived.bytes().0,
+        "bytes_in_all": arrived.all.bytes().0,
+        "root_keys": keys,
+    });
+    app.answer(&value, || {
+        let organisation = printable(&subscription.record.organisation);
+        let (version, all) = (arrival.version, size(arrived.all.bytes().0));
+        let mut text = format!(
+            "{name} is version {version} of what {organisation} publishes, {all}\n"
+        );
+        if args.root.is_none() {
+            text += "its author was not known before and is believed from now on; the keys:\n";
+            keys.iter().for_each(|key| text += &format!("  {key}\n"));
+        }
+        match (args.no_desktop, is_whole) {
+            (true, _) => text + "`goldleaf desktop create` makes desktops of it",
+            (false, _) => text + &format!("start it with `goldleaf start {name}`"),
+        }
+    })
+}
+
+fn options(args: &Args) -> Result<SubscribeOptions, Failure> {
+    let location = Location::parse(&args.location).ok_or_else(|| {
+        Failure::user(format!("`{}` is not where a feed is", args.location))
+            .hint("a feed is at PLACE/feeds/NAME or PLACE/feeds/NAME/CHANNEL")
+    })?;
+    let here = std::env::current_dir()
+        .map_err(|error| Failure::io("finding the current directory", &error))?;
+    let location = feeds::absolute(location, &here);
+    let root = args.root.as_deref().map(read_root).transpose()?;
+    let name = args.name.clone().unwrap_or_else(|| location.feed.clone());
+    Ok(SubscribeOptions { location, mirrors: args.mirrors.clone(), name, root })
+}
+
+fn read_root(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+    use std::io::Read;
+    let failed = |error| Failure::io(format!("reading {}", path.display()), &error);
+    let (mut root, file) = (Vec::new(), std::fs::File::open(path).map_err(failed)?);
+    file.take(ROOT_LIMIT).read_to_end(&mut root).map_err(failed)?;
+    Ok(root)
+}
+
+fn check_free(home: &Home, name: &str) -> Result<(), Failure> {
+    match desktop::peek(home, name) {
+        Ok(_) => Err(PlayerError::Exists { kind: "desktop", name: name.into() }.into()),
+        Err(PlayerError::Unknown { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

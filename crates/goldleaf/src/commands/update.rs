@@ -1,0 +1,106 @@
+//! `goldleaf update`
+
+use std::ops::ControlFlow;
+
+use goldleaf_host::Progress;
+use goldleaf_player::feeds::{self, Arrival, Subscription};
+
+use crate::cli::App;
+use crate::failure::Failure;
+use crate::output::printable;
+use crate::progress::Console;
+
+/// Bring the newest versions of what is subscribed to
+///
+/// A new version is brought as a whole, beside the one that runs; desktops stand on it from their
+/// next start. A desktop that runs is not disturbed.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The subscriptions [default: all]
+    names: Vec<String>,
+    /// Only look what is new
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What became of a subscription.
+#[derive(serde::Serialize)]
+struct Line {
+    subscription: String,
+    version: u64,
+    newest: u64,
+    is_new: bool,
+    error: Option<String>,
+}
+
+pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
+    let home = app.open()?;
+    let names = match args.names.is_empty() {
+        true => feeds::list(&home)?.into_iter().map(|record| record.name).collect(),
+        false => args.names.clone(),
+    };
+    let console = app.console();
+    let mut lines = Vec::new();
+    let mut failure = None;
+    for name in names {
+        match one(&home, &name, args.dry_run, &console) {
+            Ok(line) => lines.push(line),
+            Err(error) if args.names.len() == 1 => return Err(error),
+            Err(error) => {
+                let (subscription, error_text) = (name, Some(error.to_string()));
+                let (version, newest, is_new) = (0, 0, false);
+                lines.push(Line { subscription, version, newest, is_new, error: error_text });
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    console.finish();
+    app.answer(&lines, || {
+        lines.iter().map(|line| as_text(line, args.dry_run)).collect::<Vec<_>>().join("\n")
+    })?;
+    failure.map_or(Ok(()), Err)
+}
+
+fn one(
+    home: &goldleaf_player::Home,
+    name: &str,
+    dry_run: bool,
+    console: &Console,
+) -> Result<Line, Failure> {
+    let mut subscription = Subscription::open(home, name)?;
+    console.at("asking what is new", 0, 0);
+    let wanted = subscription.refresh(home)?;
+    let line = |version, is_new| Line {
+        subscription: name.into(),
+        version,
+        newest: wanted.newest,
+        is_new,
+        error: None,
+    };
+    if dry_run {
+        let version = wanted.offer.version;
+        return Ok(line(version, feeds::current(home, name)? != Some(version)));
+    }
+    let arrival = subscription.take(home, &wanted, console)?;
+    fill(&arrival, console)?;
+    arrival.adopt(home)?;
+    Ok(line(arrival.version, arrival.is_new))
+}
+
+/// Brings all of an image, and shows how far it is.
+pub fn fill(arrival: &Arrival, console: &Console) -> Result<bool, Failure> {
+    Ok(arrival.fill(&|now| {
+        console.at("bringing the image", now.arrived.bytes().0, now.all.bytes().0);
+        ControlFlow::Continue(())
+    })?)
+}
+
+fn as_text(line: &Line, dry_run: bool) -> String {
+    let Line { subscription, version, .. } = line;
+    match (&line.error, line.is_new, dry_run) {
+        (Some(error), ..) => format!("{subscription}: {}", printable(error)),
+        (None, true, true) => format!("{subscription}: version {version} is new"),
+        (None, true, false) => format!("{subscription}: version {version} runs from the next start"),
+        (None, false, _) => format!("{subscription} is up to date, at version {version}"),
+    }
+}

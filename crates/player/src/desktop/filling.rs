@@ -1,0 +1,90 @@
+//! Bringing the rest of an image while a guest runs on it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use goldleaf_cache::Cached;
+use goldleaf_host::Clock;
+use goldleaf_image::ImageVersion;
+
+use crate::{Home, PlayerError};
+
+/// Packs that arrive at once. The order is that in which they are needed, so few are better.
+const STREAMS: usize = 2;
+/// How long nothing is asked for after a failure, at first and at most.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How soon it ends when it is to.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Brings what is missing until it is dropped.
+pub(super) struct Filling {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Filling {
+    /// Begins; `None` for an image that is all here.
+    pub fn begin(home: &Home, image: &ImageVersion) -> Result<Option<Self>, PlayerError> {
+        if image.is_whole() {
+            return Ok(None);
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            data: image.published().to_vec(),
+            clock: home.clock.clone(),
+            stop: stop.clone(),
+        };
+        let thread = std::thread::Builder::new().name("filling".into()).spawn(move || work.run());
+        let thread = thread.map_err(PlayerError::io("starting to bring an image"))?;
+        Ok(Some(Self { stop, thread: Some(thread) }))
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has brought what it has brought.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    data: Vec<Cached>,
+    clock: Arc<dyn Clock>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Work {
+    fn run(self) {
+        let mut pause = PAUSE;
+        for data in &self.data {
+            let go_on = |_| match self.is_over() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            };
+            // A guest that reads what cannot be brought is told so by its disk; here it is tried
+            // again, for as long as the guest runs.
+            while data.fill(STREAMS, &go_on).is_err() && !self.is_over() {
+                self.rest(pause);
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn rest(&self, pause: Duration) {
+        let until = self.clock.monotonic() + pause;
+        while self.clock.monotonic() < until && !self.is_over() {
+            self.clock.sleep(TICK);
+        }
+    }
+}
