@@ -52,7 +52,8 @@ fn tell_key(app: &App, path: &Path) -> Result<(), Failure> {
 }
 
 fn tell(app: &App, repository: &Repository, all: &[Standing]) -> Result<(), Failure> {
-    let line = repository.line();
+    // A first root that is under way says it, too.
+    let line = all.first().map(|one| &one.line);
     let said = all.iter().map(|one| said(repository, one)).collect::<Result<Vec<_>, _>>()?;
     let with_content = |(one, said): (&Standing, &Said)| {
         let mut value = as_value(one);
