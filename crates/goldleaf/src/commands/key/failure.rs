@@ -3,13 +3,15 @@
 use goldleaf_trust::{RootWaits, TrustError};
 
 use crate::failure::Failure;
+use crate::output::printable;
 
 const LOOK: &str = "`goldleaf key show DIR` says who may sign what, and who signed";
 const SPOILT: &str = "the directory is not as it was written: take it from where it was last good";
 
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
-        let message = error.to_string();
+        // Names in it may be a stranger's, and are not to look like lines of our own.
+        let message = printable(&error.to_string());
         match error {
             TrustError::Io { what, ref source } => Self::io(what, source),
             TrustError::Busy => Self::user(message).hint("try again when the other one is done"),
