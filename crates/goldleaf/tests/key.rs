@@ -181,6 +181,7 @@ fn three_people_and_a_stick() {
     bench.begin();
     let before = bench.json(&["key", "show", "feed"]);
     assert_eq!(before["metadata"][0]["complete"], false);
+    assert_eq!(before["organisation"], "acme", "to be seen before it is signed");
     assert_eq!(before["metadata"][0]["says"]["image"]["threshold"], 2, "more than half of three");
     let first = bench.sign("1.root.draft.json", "a");
     assert_eq!(

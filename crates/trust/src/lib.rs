@@ -12,6 +12,9 @@
 //!                                                     └─ versions only go up, nothing is expired,
 //!                                                        nothing is mixed
 //! ```
+//! The author's side is a [`Repository`]: drafts gather signatures one by one ([`add_signature`]), and
+//! the directory goes from one version to the next in an order that no reader can fall between.
+//!
 //! Signatures are over the bytes of `signed` as they stand in the file. The state on the endpoint is
 //! two copies of one record; where both are lost, nothing is believed any more ([`TrustError::Lost`]):
 //! an endpoint that has forgotten what it saw could be given what is old.

@@ -217,8 +217,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// The target that has this content, named by SHA-256 and by BLAKE3: the one is what TUF's other
-    /// clients know, the other what Goldleaf's stores name content by.
+    /// The target that has this content, named by SHA-256 and by BLAKE3: the one is what TUF's
+    /// other clients know, the other what Goldleaf's stores name content by.
     pub fn of(bytes: &[u8], custom: serde_json::Value) -> Self {
         let hashes = DIGESTS.map(|(name, digest)| (name.into(), digest(bytes)));
         Self { length: bytes.len() as u64, hashes: hashes.into(), custom }
@@ -244,8 +244,10 @@ impl Target {
     }
 }
 
+type Digester = fn(&[u8]) -> String;
+
 /// The digests that targets are named by, as hexadecimal digits.
-const DIGESTS: [(&str, fn(&[u8]) -> String); 2] = [
+const DIGESTS: [(&str, Digester); 2] = [
     ("sha256", |bytes| hex(&Sha256::digest(bytes))),
     ("blake3", |bytes| blake3::hash(bytes).to_hex().to_string()),
 ];

@@ -19,8 +19,8 @@ use crate::{Role, TrustError};
 impl Repository {
     /// Begins a feed: writes `1.root.draft.json`, which the root keys sign, and returns its name.
     /// `expires` is time since 1970-01-01T00:00:00Z. [`TrustError::Begun`] when there is a root;
-    /// [`TrustError::DraftExists`] when one is under way; [`TrustError::Authority`] when such a root
-    /// could not be.
+    /// [`TrustError::DraftExists`] when one is under way; [`TrustError::Authority`] when such a
+    /// root could not be.
     pub fn draft_first_root(
         &mut self,
         line: &Line,
@@ -36,8 +36,8 @@ impl Repository {
 
     /// Writes the draft of the next root, which the keys of the root in place and its own sign
     /// (section 6.1), and returns its name. Where what is published would not be good under its
-    /// image keys, and no other targets are under way, the same targets are drafted anew, so that the
-    /// new keys can sign them: then theirs is the second name. Errors as
+    /// image keys, and no other targets are under way, the same targets are drafted anew, so that
+    /// the new keys can sign them: then theirs is the second name. Errors as
     /// [`draft_first_root`](Self::draft_first_root); [`TrustError::NotBegun`] without a root.
     pub fn draft_next_root(
         &mut self,
@@ -77,8 +77,8 @@ impl Repository {
         self.write_targets(targets, expires)
     }
 
-    /// Adds a signature to a draft, by its file's name, and says how it stands then. A root that has
-    /// all its signatures is put in place, unless it waits for what is published
+    /// Adds a signature to a draft, by its file's name, and says how it stands then. A root that
+    /// has all its signatures is put in place, unless it waits for what is published
     /// ([`place_root`](Self::place_root)). [`TrustError::NotADraft`] for any other file, and for a
     /// draft that is overtaken; [`TrustError::NotItsKey`] for a key that neither the root in place
     /// nor the draft of the next one knows for it.
@@ -110,9 +110,9 @@ impl Repository {
     }
 
     /// Puts the next root in place, and returns its version. [`TrustError::RootRotation`],
-    /// [`TrustError::SigThreshold`] or [`TrustError::SigMissing`] when its own keys, or those of the
-    /// root before, did not sign it; [`TrustError::RootWaits`] when what is published would not be
-    /// good under it, so that [`publish`](Self::publish) has to bring both.
+    /// [`TrustError::SigThreshold`] or [`TrustError::SigMissing`] when its own keys, or those of
+    /// the root before, did not sign it; [`TrustError::RootWaits`] when what is published would not
+    /// be good under it, so that [`publish`](Self::publish) has to bring both.
     pub fn place_root(&mut self) -> Result<u64, TrustError> {
         let _held = self.hold()?;
         self.place()

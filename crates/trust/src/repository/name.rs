@@ -27,7 +27,8 @@ impl Name {
         Self { role, version, is_draft: true }
     }
 
-    /// `None` for anything else that may lie there. A version has one form, without zeroes before it.
+    /// `None` for anything else that may lie there. A version has one form, without zeroes before
+    /// it.
     pub fn parse(text: &str) -> Option<Self> {
         let (version, rest) = text.split_once('.')?;
         let (role, _) = rest.split_once('.')?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Repository;
 use super::name::{Name, TIMESTAMP};
-use crate::role::{AsRoot, Root, Signed, Targets};
+use crate::role::{AsRoot, Line, Root, Signed, Targets};
 use crate::signatures::{Signers, signers};
 use crate::{Role, TrustError};
 
@@ -17,6 +17,8 @@ pub struct Standing {
     pub version: u64,
     /// Its name in the feed's directory.
     pub file: String,
+    /// What it is for.
+    pub line: Line,
     /// Whether it is under way; clients see the others.
     pub is_draft: bool,
     /// From then on nobody believes it: time since 1970-01-01T00:00:00Z.
@@ -36,7 +38,8 @@ pub struct Side {
 }
 
 impl Standing {
-    /// Whether it has the signatures that it takes: a root those of all sides, the rest those of one.
+    /// Whether it has the signatures that it takes: a root those of all sides, the rest those of
+    /// one.
     pub fn is_complete(&self) -> bool {
         let is_enough = |side: &Side| side.signers.missing == 0;
         match self.role {
@@ -112,6 +115,7 @@ impl Repository {
             role: name.role,
             version: name.version,
             file: name.to_string(),
+            line: signed.head.line.clone(),
             is_draft: name.is_draft,
             expires: since(signed.head.expires),
             sides: self.sides(name, &signed.bytes)?,

@@ -229,7 +229,7 @@ fn a_root_that_could_not_be_is_refused() {
     ] {
         for which in 0..2 {
             let mut authority = good.clone();
-            [&mut authority.root, &mut authority.targets][which].clone_from(&&bad);
+            [&mut authority.root, &mut authority.targets][which].clone_from(&bad);
             match authority.to_root() {
                 Err(TrustError::Authority(said)) => assert!(said.contains(why), "{said}"),
                 other => panic!("{why}: {other:?}"),

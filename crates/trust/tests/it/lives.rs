@@ -66,7 +66,7 @@ fn rotate(feed: &Feed, next: &Holders, lost: bool) -> Result<Option<Published>, 
 /// Whatever the author does, clients see the newest version, those that were away for long too.
 #[test]
 fn clients_follow_random_lives() {
-    for seed in 0..20 {
+    for seed in 0..12 {
         let (mut dice, mut feed, mut content) = (Dice(seed), Feed::new(), "version 1".to_string());
         for step in 2..12 {
             feed.clock += dice.below(3 * DAY);
@@ -189,7 +189,7 @@ fn a_power_cut_in_a_rotation_leaves_the_old_or_the_new() {
     }
 }
 
-/// As the first root is made: it is there, or its draft is, or nothing is.
+/// Where only root keys change, the root is put in place by its last signature.
 #[test]
 fn a_power_cut_in_a_rotation_of_root_keys_is_one_of_a_publication() {
     let mut next = Holders::new();

@@ -3,27 +3,30 @@
 use goldleaf_trust::{RootWaits, TrustError};
 
 use crate::failure::Failure;
+use crate::output::printable;
 
 const LOOK: &str = "`goldleaf key show DIR` says who may sign what, and who signed";
 const SPOILT: &str = "the directory is not as it was written: take it from where it was last good";
 
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
-        let message = error.to_string();
+        // Names in it may be a stranger's, and are not to look like lines of our own.
+        let message = printable(&error.to_string());
         match error {
             TrustError::Io { what, ref source } => Self::io(what, source),
             TrustError::Busy => Self::user(message).hint("try again when the other one is done"),
             TrustError::NotItsKey { .. } => Self::user(message).hint(LOOK),
             TrustError::NotADraft(_) => Self::user(message)
-                .hint("what can be signed are files such as 2.root.draft.json in a feed's directory"),
+                .hint("what can be signed are files such as DIR/2.root.draft.json"),
             TrustError::DraftExists(ref name) => {
                 let hint = format!("sign {name}, or remove it to begin again");
                 Self::user(message).hint(hint)
             }
-            TrustError::Begun => Self::user(message)
-                .hint("`goldleaf key rotate DIR` drafts the next root"),
+            TrustError::Begun => {
+                Self::user(message).hint("`goldleaf key rotate DIR` drafts the next root")
+            }
             TrustError::NotBegun => Self::user(message)
-                .hint("`goldleaf key root` begins a feed; its root keys sign with `goldleaf key sign`"),
+                .hint("`goldleaf key root` begins a feed, and its root keys sign that"),
             TrustError::NothingToPublish => Self::user(message)
                 .hint("the image keys sign a draft of targets first, with `goldleaf key sign`"),
             TrustError::RootWaits { on: RootWaits::Targets, .. } => Self::user(message)
@@ -34,7 +37,7 @@ impl From<TrustError> for Failure {
                 Self::user(message).hint("check which keys are given, and the thresholds")
             }
             TrustError::Malformed { .. } => Self::user(message)
-                .hint("keys are made by `goldleaf key new`, metadata by the other `goldleaf key` commands"),
+                .hint("keys and metadata are made by the commands of `goldleaf key`"),
             TrustError::SigMissing(_) | TrustError::SigThreshold { .. } => {
                 Self::user(message).hint(LOOK)
             }

@@ -17,9 +17,9 @@ use crate::failure::Failure;
 
 /// Keys, and the signed metadata of feeds
 ///
-/// Root keys say whose keys the others are, image keys what there is, and the online key what is the
-/// newest. Root and image keys belong to people, each on a machine of its own that is not on the
-/// network. The manual's "Keys and signing" tells the whole ceremony.
+/// Root keys say whose keys the others are, image keys what there is, and the online key what is
+/// the newest. Root and image keys belong to people, each on a machine of its own that is not on
+/// the network. The manual's "Keys and signing" tells the whole ceremony.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     New(new::Args),

@@ -12,7 +12,8 @@ use crate::output::when;
 /// Publish what has its signatures, and renew the timestamp
 ///
 /// To be run by a timer, every day or two: endpoints believe a timestamp for 7 days. A draft of
-/// targets that is complete becomes what endpoints see, and a root that waited for it is put in place.
+/// targets that is complete becomes what endpoints see, and a root that waited for it is put in
+/// place.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the feed's metadata

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::files;
 use crate::cli::App;
 use crate::failure::Failure;
-use crate::output::{Table, counted, when};
+use crate::output::{Table, counted, printable, when};
 
 /// Show who may sign what, who signed, and what expires when
 ///
@@ -52,7 +52,8 @@ fn tell_key(app: &App, path: &Path) -> Result<(), Failure> {
 }
 
 fn tell(app: &App, repository: &Repository, all: &[Standing]) -> Result<(), Failure> {
-    let line = repository.line();
+    // A first root that is under way says it, too.
+    let line = all.first().map(|one| &one.line);
     let said = all.iter().map(|one| said(repository, one)).collect::<Result<Vec<_>, _>>()?;
     let with_content = |(one, said): (&Standing, &Said)| {
         let mut value = as_value(one);
@@ -65,7 +66,11 @@ fn tell(app: &App, repository: &Repository, all: &[Standing]) -> Result<(), Fail
         "metadata": all.iter().zip(&said).map(with_content).collect::<Vec<_>>(),
     });
     app.answer(&value, || {
-        let title = line.map(|line| format!("{} of {}\n\n", line.feed, line.organisation));
+        let title = line.map(|line| {
+            // Whoever had the stick may have named them.
+            let (feed, organisation) = (printable(&line.feed), printable(&line.organisation));
+            format!("{feed} of {organisation}\n\n")
+        });
         let now = files::now();
         let mut table = Table::new(["FILE", "EXPIRES", "STATE"], "there is nothing yet");
         for one in all {
@@ -116,7 +121,7 @@ fn said_root(file: &str, root: &Root) -> Result<Said, Failure> {
 fn said_targets(file: &str, targets: &Targets) -> Said {
     let each = targets.targets.iter().map(|(name, target)| {
         let digest = target.hashes.get("sha256").or(target.hashes.get("blake3"));
-        let digest = digest.map_or("-", String::as_str);
+        let (name, digest) = (printable(name), printable(digest.map_or("-", String::as_str)));
         format!("  {name}, {}, {digest}\n", counted(target.length, "byte", "bytes"))
     });
     let text = format!("\n{file} says what there is:\n{}", each.collect::<String>());

@@ -10,8 +10,8 @@ use crate::failure::Failure;
 
 /// Add a signature to a draft in a feed's directory
 ///
-/// Look at the draft first, with `goldleaf key show FILE`: whoever signs vouches for it. A root that
-/// has all its signatures is put in place, unless new image keys or a new online key must sign
+/// Look at the draft first, with `goldleaf key show FILE`: whoever signs vouches for it. A root
+/// that has all its signatures is put in place, unless new image keys or a new online key must sign
 /// what is published first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
