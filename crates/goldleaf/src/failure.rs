@@ -4,6 +4,8 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use goldleaf_block::BlockError;
+use goldleaf_feed::FeedError;
+use goldleaf_fetch::FetchError;
 use goldleaf_image::ImageError;
 use goldleaf_image::create::CreateError;
 use goldleaf_layer::ManifestError;
@@ -168,6 +170,9 @@ impl From<PlayerError> for Failure {
             PlayerError::Block(error) => error.into(),
             PlayerError::Worker(error) => error.into(),
             PlayerError::Vm(error) => error.into(),
+            PlayerError::Feed(error) => error.into(),
+            PlayerError::Trust(error) => error.into(),
+            PlayerError::Fetch(error) => error.into(),
             PlayerError::Unknown { kind, .. } => Self::of(User, &error).maybe_hint(where_is(kind)),
             PlayerError::Exists { .. } => Self::of(User, &error).hint("choose another name"),
             PlayerError::Busy { kind: "desktop", ref name, .. } => {
@@ -211,6 +216,34 @@ fn where_is(kind: &str) -> Option<&'static str> {
         "package of the user's" => "`goldleaf apps` shows what the user installed",
         _ => return None,
     })
+}
+
+impl From<FeedError> for Failure {
+    fn from(error: FeedError) -> Self {
+        use FailureKind::{Environment, Internal, User};
+        match error {
+            FeedError::Trust(error) => error.into(),
+            FeedError::Fetch(error) => error.into(),
+            FeedError::Io { ref source, .. } => {
+                Self::of(Environment, &error).maybe_hint(io_hint(source.kind()))
+            }
+            FeedError::Incompatible { .. } => Self::of(User, &error)
+                .hint("record the layer on that image, or publish it without the layer"),
+            _ => Self::of(Internal, &error)
+                .hint("what runs here is as it was; its author has to publish again"),
+        }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        use FailureKind::{Environment, User};
+        match error {
+            FetchError::Location { .. } => Self::of(User, &error),
+            _ => Self::of(Environment, &error)
+                .hint("check that the place can be reached; what runs here is as it was"),
+        }
+    }
 }
 
 impl From<ImageError> for Failure {

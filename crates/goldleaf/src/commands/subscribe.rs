@@ -67,9 +67,8 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     app.answer(&value, || {
         let organisation = printable(&subscription.record.organisation);
         let (version, all) = (arrival.version, size(arrived.all.bytes().0));
-        let mut text = format!(
-            "{name} is version {version} of what {organisation} publishes, {all}\n"
-        );
+        let mut text =
+            format!("{name} is version {version} of what {organisation} publishes, {all}\n");
         if args.root.is_none() {
             text += "its author was not known before and is believed from now on; the keys:\n";
             keys.iter().for_each(|key| text += &format!("  {key}\n"));

@@ -47,7 +47,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
             Ok(line) => lines.push(line),
             Err(error) if args.names.len() == 1 => return Err(error),
             Err(error) => {
-                let (subscription, error_text) = (name, Some(error.to_string()));
+                let (subscription, error_text) = (name, Some(error.message().to_owned()));
                 let (version, newest, is_new) = (0, 0, false);
                 lines.push(Line { subscription, version, newest, is_new, error: error_text });
                 failure.get_or_insert(error);
@@ -100,7 +100,9 @@ fn as_text(line: &Line, dry_run: bool) -> String {
     match (&line.error, line.is_new, dry_run) {
         (Some(error), ..) => format!("{subscription}: {}", printable(error)),
         (None, true, true) => format!("{subscription}: version {version} is new"),
-        (None, true, false) => format!("{subscription}: version {version} runs from the next start"),
+        (None, true, false) => {
+            format!("{subscription}: version {version} runs from the next start")
+        }
         (None, false, _) => format!("{subscription} is up to date, at version {version}"),
     }
 }

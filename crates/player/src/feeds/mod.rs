@@ -13,8 +13,10 @@ mod publish;
 mod receive;
 mod subscription;
 
+pub use goldleaf_wire::Effort;
 pub use publish::{PublishOptions, PublishReport, publish};
 pub use receive::{Arrival, Versions};
 pub use subscription::{
-    SubscribeOptions, Subscription, SubscriptionRecord, Wanted, absolute, list, subscribe, supplier,
+    SubscribeOptions, Subscription, SubscriptionRecord, Wanted, absolute, current, list, subscribe,
+    supplier,
 };

@@ -201,6 +201,14 @@ pub fn list(home: &Home) -> Result<Vec<SubscriptionRecord>, PlayerError> {
     Ok(found)
 }
 
+/// The version of the channel that starts next; `None` when none was adopted yet.
+pub fn current(home: &Home, name: &str) -> Result<Option<u64>, PlayerError> {
+    match crate::livepc::get(home, name) {
+        Err(PlayerError::Unknown { .. }) => Ok(None),
+        livepc => Ok(livepc?.edition.map(|edition| edition.version)),
+    }
+}
+
 /// What brings what has not arrived of a subscription's image; nothing where the image is of none, or
 /// cannot be brought from anywhere.
 pub fn supplier(home: &Home, image: &str) -> Option<Arc<dyn Supply>> {

@@ -12,6 +12,9 @@ mod sign;
 
 use clap::Subcommand;
 
+pub use files::secret;
+pub use show::missing;
+
 use crate::cli::App;
 use crate::failure::Failure;
 
