@@ -16,8 +16,6 @@ use crate::error::io as io_error;
 
 /// Longest list of packs that is read, in bytes: a hundred thousand packs fit.
 const LIST_LIMIT: u64 = 32 << 20;
-/// Longest list of bits that is read, in bytes: those of 8 TiB.
-const HAVE_LIMIT: u64 = 256 << 20;
 
 /// Names of the files beside the content of a cache.
 pub fn sidecars(name: &str) -> [String; 3] {
@@ -51,8 +49,7 @@ impl Slot {
 
 /// What has arrived of some packs.
 pub struct Cache {
-    dir: Arc<dyn Dir>,
-    have_name: String,
+    noted: Arc<dyn File>,
     pub(crate) content: Arc<dyn File>,
     heads: Arc<dyn File>,
     slots: Vec<Slot>,
@@ -71,10 +68,8 @@ impl Cache {
             place: list_name.clone(),
             why: error.to_string(),
         })?;
-        match dir.remove(&have_name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(what()(error)),
-            _ => {}
-        }
+        let noted = dir.create(&have_name).map_err(what())?;
+        noted.set_len(0).map_err(what())?;
         let content = dir.create(name).map_err(what())?;
         content.set_len(0).map_err(what())?;
         let (slots, blocks, _) = slots(packs);
@@ -82,7 +77,7 @@ impl Cache {
         let heads = dir.create(&heads_name).map_err(what())?;
         replace_file(dir.as_ref(), &list_name, &list).map_err(what())?;
         let (have, verified) = (Bitmap::new(blocks), Bitmap::new(blocks));
-        Ok(Self { dir, have_name, content, heads, slots, have, verified })
+        Ok(Self { noted, content, heads, slots, have, verified })
     }
 
     /// Opens a cache; `None` where the file is no cache but plain content.
@@ -97,12 +92,13 @@ impl Cache {
         let (slots, blocks, _) = slots(&packs);
         let content = dir.open_rw(name).map_err(what())?;
         let heads = dir.open_rw(&heads_name).map_err(what())?;
-        let have = match read_file(dir.as_ref(), &have_name, HAVE_LIMIT) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            other => other.map_err(what())?,
+        let noted = match dir.open_rw(&have_name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => dir.create(&have_name),
+            other => other,
         };
-        let (have, verified) = (Bitmap::from_bytes(&have, blocks), Bitmap::new(blocks));
-        Ok(Some(Self { dir, have_name, content, heads, slots, have, verified }))
+        let noted = noted.map_err(what())?;
+        let have = Bitmap::from_bytes(&noted_bits(noted.as_ref(), blocks)?, blocks);
+        Ok(Some(Self { noted, content, heads, slots, have, verified: Bitmap::new(blocks) }))
     }
 
     /// Its content, holes included.
@@ -179,11 +175,25 @@ impl Cache {
     pub fn keep(&self) -> Result<(), CacheError> {
         let what = || io_error("keeping what has arrived");
         // Before the content is synced: what arrives meanwhile is not noted.
-        let have = self.have.to_bytes();
+        let mut have = self.have.to_bytes();
         self.content.sync_data().map_err(what())?;
         self.heads.sync_data().map_err(what())?;
-        replace_file(self.dir.as_ref(), &self.have_name, &have).map_err(what())
+        // Another process may have noted what it brought. Where both do at once one note is lost, and
+        // what it was about is brought again.
+        let noted = noted_bits(self.noted.as_ref(), self.blocks().0)?;
+        have.iter_mut().zip(noted).for_each(|(ours, theirs)| *ours |= theirs);
+        self.noted.write_all_at(&have, 0).map_err(what())?;
+        self.noted.sync_data().map_err(what())
     }
+}
+
+/// What was noted of so many blocks.
+fn noted_bits(noted: &dyn File, blocks: u64) -> Result<Vec<u8>, CacheError> {
+    let what = || io_error("reading what has arrived");
+    let len = noted.len().map_err(what())?.min(blocks.div_ceil(64) * 8);
+    let mut bits = vec![0; len as usize];
+    noted.read_exact_at(&mut bits, 0).map_err(what())?;
+    Ok(bits)
 }
 
 /// The blocks of a frame's content.

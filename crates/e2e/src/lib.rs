@@ -22,6 +22,7 @@ pub mod images;
 pub mod repo;
 mod site;
 mod watcher;
+mod web;
 
 pub use console::{Console, Output};
 pub use disk::{DiskTree, check_snapshot, check_volumes, fsck_file, materialise};
@@ -29,3 +30,4 @@ pub use error::HarnessError;
 pub use guest::Guest;
 pub use site::{Desktop, IMAGE, Session, Site, program as site_program};
 pub use watcher::{Silent, Watcher};
+pub use web::{Link, Nginx};

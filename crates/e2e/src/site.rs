@@ -58,13 +58,18 @@ impl Site {
 
     /// A home with an image of a raw disk.
     pub fn with_disk(disk: &Path) -> Result<Self, HarnessError> {
+        let site = Self::empty()?;
+        site.import(IMAGE, disk)?;
+        Ok(site)
+    }
+
+    /// A home with nothing in it.
+    pub fn empty() -> Result<Self, HarnessError> {
         // The name is short because paths of sockets are.
         let dir = tempfile::Builder::new().prefix("gl").tempdir()?;
         let path = dir.path().to_owned();
         let home = Home::open(&path, Launcher::new(program()?, vec!["worker".into()]))?;
-        let site = Self { home, path, _dir: dir };
-        site.import(IMAGE, disk)?;
-        Ok(site)
+        Ok(Self { home, path, _dir: dir })
     }
 
     /// Imports a raw disk.
@@ -88,8 +93,7 @@ impl Site {
         };
         livepc::create(&self.home, new)?;
         desktop::create(&self.home, name, name)?;
-        let home = self.home.clone();
-        Ok(Desktop { home, path: self.path.join("desktops").join(name), name: name.into() })
+        Ok(Desktop::of(self, name))
     }
 
     /// Changes the image in the guest; gives the new version's number.
@@ -198,6 +202,12 @@ pub struct Desktop {
 }
 
 impl Desktop {
+    /// A desktop that there is.
+    pub fn of(site: &Site, name: &str) -> Self {
+        let path = site.path.join("desktops").join(name);
+        Self { home: site.home.clone(), path, name: name.into() }
+    }
+
     /// A session in which everything goes as it should: boots, logs in, tells the story, powers
     /// off, and has e2fsck look at what the session left and at what the next one will find.
     pub fn session(

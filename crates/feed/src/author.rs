@@ -102,7 +102,7 @@ impl Publisher {
             let end = frame.at + u64::from(frame.stored_len);
             let stored = bytes.get(frame.at as usize..end as usize).ok_or_else(cut)?;
             let content = frame.decode(stored)?;
-            blocks.extend(content.chunks(BLOCK_SIZE as usize).map(|block| Digest::of(block)));
+            blocks.extend(content.chunks(BLOCK_SIZE as usize).map(Digest::of));
         }
         Ok(blocks)
     }

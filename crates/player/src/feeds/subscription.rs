@@ -50,11 +50,6 @@ impl SubscriptionRecord {
         let feed = format!("{}/{}", self.feed, self.channel);
         Line { organisation: self.organisation.clone(), feed }
     }
-
-    /// Where the feed is carried.
-    fn source(&self, home: &Home) -> Result<Arc<dyn Source>, PlayerError> {
-        source(home, &self.sources)
-    }
 }
 
 /// What is subscribed to.
@@ -71,8 +66,18 @@ pub struct SubscribeOptions {
     pub root: Option<Vec<u8>>,
 }
 
-fn source(home: &Home, locations: &[String]) -> Result<Arc<dyn Source>, PlayerError> {
-    let options = Options::new(home.clock.clone(), home.entropy.clone());
+/// How often a place that cannot be reached is asked while a guest waits for its disk: for some
+/// minutes. A disk that is slow can be borne, one that fails ends what the guest was doing.
+const TRIES_OF_A_DISK: u32 = 60;
+
+/// Places that carry a feed, as one.
+fn source(
+    home: &Home,
+    locations: &[String],
+    tries: Option<u32>,
+) -> Result<Arc<dyn Source>, PlayerError> {
+    let mut options = Options::new(home.clock.clone(), home.entropy.clone());
+    options.tries.count = tries.unwrap_or(options.tries.count);
     let opened = locations.iter().map(|location| open(location, &options));
     let mut sources = opened.collect::<Result<Vec<_>, _>>()?;
     if sources.len() == 1 {
@@ -111,7 +116,7 @@ pub fn subscribe(
     let sources: Vec<String> =
         [&options.location.root].into_iter().chain(&options.mirrors).cloned().collect();
     let Location { feed, channel, .. } = &options.location;
-    let carried = source(home, &sources)?;
+    let carried = source(home, &sources, None)?;
     let root = match &options.root {
         Some(root) => root.clone(),
         None => first_root(carried.as_ref(), feed, channel)?,
@@ -213,7 +218,7 @@ pub fn current(home: &Home, name: &str) -> Result<Option<u64>, PlayerError> {
 /// cannot be brought from anywhere.
 pub fn supplier(home: &Home, image: &str) -> Option<Arc<dyn Supply>> {
     let record = peek(home, image).ok()?;
-    let carried = record.source(home).ok()?;
+    let carried = source(home, &record.sources, Some(TRIES_OF_A_DISK)).ok()?;
     Some(Channel::new(carried, &record.feed, &record.channel).packs())
 }
 
@@ -225,7 +230,8 @@ impl Subscription {
         let lock = lock(dir.as_ref(), name)?;
         let record = peek(home, name)?;
         let state = State::open(dir.clone(), record.line())?;
-        let channel = Channel::new(record.source(home)?, &record.feed, &record.channel);
+        let carried = source(home, &record.sources, None)?;
+        let channel = Channel::new(carried, &record.feed, &record.channel);
         Ok(Self { record, dir, state, channel, _lock: lock })
     }
 
@@ -263,6 +269,12 @@ impl Subscription {
     ) -> Result<Arrival, PlayerError> {
         let receiver = Receiver { home, name: &self.record.name, channel: &self.channel, progress };
         receiver.receive(wanted)
+    }
+
+    /// Follows the same feed from other places, the first one first.
+    pub fn carry(&mut self, sources: Vec<String>) -> Result<(), PlayerError> {
+        self.record.sources = sources;
+        step("subscription.carry", || write_record(self.dir.as_ref(), RECORD, &self.record))
     }
 
     /// Keeps a version, whatever is new; `None` follows what is newest again.
