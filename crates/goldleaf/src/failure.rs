@@ -174,6 +174,10 @@ impl From<PlayerError> for Failure {
             PlayerError::Trust(error) => error.into(),
             PlayerError::Fetch(error) => error.into(),
             PlayerError::Unknown { kind, .. } => Self::of(User, &error).maybe_hint(where_is(kind)),
+            PlayerError::Exists { kind: "subscription", ref name } => {
+                let hint = format!("`goldleaf update {name}` goes on with it");
+                Self::of(User, &error).hint(hint)
+            }
             PlayerError::Exists { .. } => Self::of(User, &error).hint("choose another name"),
             PlayerError::Busy { kind: "desktop", ref name, .. } => {
                 let hint = format!("`goldleaf status {name}` shows what it is doing");

@@ -15,7 +15,7 @@ type Place = (String, BlockNo);
 impl Images {
     /// Adds a version that was published, and makes the image where it is new. Nothing of it is here
     /// then, but for what earlier versions have: it is brought when it is read, or filled. `version`
-    /// need not know its data files. To be called under the image's lock.
+    /// need not know its data files.
     pub fn add_published(
         &self,
         name: &str,
@@ -26,6 +26,11 @@ impl Images {
             Err(ImageError::Unknown(_)) => self.create(name)?,
             other => other?,
         };
+        let lock = dir.try_lock("lock").map_err(ImageError::io("locking an image"))?;
+        let _lock = lock.ok_or_else(|| ImageError::Refused {
+            reason: format!("image `{name}` is in use"),
+            cure: "try again when the other command is done".into(),
+        })?;
         let (mut places, next_data) = self.places(name)?;
         let new: Vec<PackRef> =
             wire.packs.iter().filter(|pack| !places.contains_key(&pack.name)).copied().collect();

@@ -203,11 +203,12 @@ fn sessions(
 
 /// Directories whose record names what they are: without one they were never finished, or not
 /// removed to the end. What is being made now is locked, or is made again by whoever makes it.
-const SHELVES: [(&str, &str, &str); 4] = [
+const SHELVES: [(&str, &str, &str); 5] = [
     ("images", "image.json", "image"),
     ("layers", "layer.json", "layer"),
     ("livepcs", "livepc.json", "LivePC"),
     ("desktops", "record.json", "desktop"),
+    ("subscriptions", "subscription.json", "subscription"),
 ];
 
 fn half_made(home: &Home, apply: bool, report: &mut CollectReport) -> Result<(), PlayerError> {

@@ -21,6 +21,7 @@ use goldleaf_wire::Effort;
 
 use crate::apps::{AppsLayer, AppsVersion};
 use crate::desktop::{StartOptions, volumes};
+use crate::home::step;
 use crate::livepc::LivePc;
 use crate::workshop::Bench;
 use crate::{Home, PlayerError};
@@ -99,7 +100,7 @@ pub fn publish(
     };
     let is_visible = waits.is_none() && options.online_key.is_some();
     if let (None, Some(key)) = (&waits, &options.online_key) {
-        repository.publish(&[key], now)?;
+        step("publish.show", || Ok(repository.publish(&[key], now)?))?;
     }
     Ok(PublishReport { version, is_new, written, waits, is_visible })
 }
@@ -138,9 +139,10 @@ fn sign(
     options: &PublishOptions,
     now: Duration,
 ) -> Result<Option<Standing>, PlayerError> {
-    let draft = repository.draft_targets(targets, now + TARGETS_LIFE)?;
+    let draft =
+        step("publish.draft", || Ok(repository.draft_targets(targets, now + TARGETS_LIFE)?))?;
     for key in &options.image_keys {
-        repository.sign(&draft, key)?;
+        step("publish.sign", || Ok(repository.sign(&draft, key)?))?;
     }
     let standing = repository.standing()?.into_iter().find(|standing| standing.file == draft);
     Ok(standing.filter(|standing| !standing.is_complete()))
@@ -170,7 +172,7 @@ impl Publishing<'_> {
         }
         let before = offered.values().map(|(_, target)| self.channel.version(target));
         let before: Vec<LivePcVersion> = before.collect::<Result<_, _>>()?;
-        self.content(&before)
+        step("publish.content", || self.content(&before))
     }
 
     /// Writes what is new.

@@ -15,6 +15,7 @@ use goldleaf_store::{Digest, LiveSet, PackId, Store, pack_file_name};
 use super::subscription::Wanted;
 use crate::apps::AppsVersion;
 use crate::desktop::{Hex, StartOptions};
+use crate::home::step;
 use crate::livepc::{self, Edition, LivePc};
 use crate::workshop::Bench;
 use crate::{Home, PlayerError};
@@ -57,6 +58,13 @@ impl Arrival {
     /// Brings the rest of the image; `told` is told how far it is, and may end it. Returns whether all
     /// is here.
     pub fn fill(
+        &self,
+        told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
+    ) -> Result<bool, PlayerError> {
+        step("receive.content", || self.bring(told))
+    }
+
+    fn bring(
         &self,
         told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
     ) -> Result<bool, PlayerError> {
@@ -188,7 +196,7 @@ impl Receiver<'_> {
             }
         }
         let bench = Bench::open(self.home, &format!("receive-{name}"), &StartOptions::default())?;
-        let store = self.bring(&bench, published, pack)?;
+        let store = step("receive.layer", || self.bring(&bench, published, pack))?;
         let public = self.home.public()?;
         let mut live = LiveSet::default();
         Layer::open(&store, &digest)?.add_live(&store, &mut live)?;

@@ -107,6 +107,9 @@ pub fn subscribe(
     let name = &options.name;
     check_name(name)?;
     let taken = |kind| PlayerError::Exists { kind, name: name.clone() };
+    if list(home)?.iter().any(|record| record.name == *name) {
+        return Err(taken("subscription"));
+    }
     if crate::livepc::list(home)?.iter().any(|livepc| livepc.name == *name) {
         return Err(taken("LivePC"));
     }

@@ -2,14 +2,19 @@
 //! and can be asked for again after a crash: what is done by then is not done twice.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use goldleaf_host::Silent;
+use goldleaf_feed::Location;
+use goldleaf_host::{Dir, Silent};
 use goldleaf_image::{ImageError, ImportOptions, import};
 use goldleaf_player::desktop::{self, StartOptions};
+use goldleaf_player::feeds::{self, Effort, PublishOptions, SubscribeOptions, Subscription};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, repair, workshop};
+use goldleaf_trust::{Authority, Line, Quorum, Repository, SigningKey};
 use goldleaf_vm::Accel;
 use goldleaf_worker::Launcher;
 
@@ -30,6 +35,8 @@ pub type Chapter = (&'static str, &'static str, fn(&Stage) -> Result<()>);
 pub const CHAPTERS: &[Chapter] = &[
     ("import", "", import_image),
     ("deliver", "", deliver),
+    ("publish", "", publish),
+    ("follow", "", follow),
     ("create", "", create),
     ("work", "", work),
     ("trouble", "", trouble),
@@ -115,6 +122,68 @@ fn deliver(stage: &Stage) -> Result<()> {
     };
     livepc::create(&stage.home, new)?;
     Ok(())
+}
+
+/// The directory of the feed: in the home, so that the next chapter finds it.
+fn carried(stage: &Stage) -> Result<Arc<dyn Dir>> {
+    Ok(stage.home.dir.create_dir("carried")?)
+}
+
+/// The LivePC is published, by one person who holds all keys.
+fn publish(stage: &Stage) -> Result<()> {
+    let key = |number| SigningKey::from_seed(&[number; 32]);
+    let (image, online) = (key(1), key(2));
+    let dir = carried(stage)?;
+    let mut metadata = dir.clone();
+    for part in ["feeds", LIVEPC, "stable", "metadata"] {
+        metadata = metadata.create_dir(part)?;
+    }
+    let mut repository = Repository::open(metadata)?;
+    if repository.root().is_none() {
+        let quorum = |key: &SigningKey| Quorum { keys: vec![key.public()], threshold: 1 };
+        let authority =
+            Authority { root: quorum(&image), targets: quorum(&image), online: quorum(&online) };
+        let line = Line { organisation: "acme".into(), feed: format!("{LIVEPC}/stable") };
+        let expires = stage.home.clock.now_unix() + Duration::from_secs(86_400);
+        let draft = repository.draft_first_root(&line, &authority, expires)?;
+        repository.sign(&draft, &image)?;
+    }
+    let options = PublishOptions {
+        channel: "stable".into(),
+        stage: 100,
+        effort: Effort { level: 1, threads: 2 },
+        again: None,
+        keep: 10,
+        image_keys: vec![image],
+        online_key: Some(online),
+    };
+    let report = feeds::publish(&stage.home, LIVEPC, &dir, &options, &Silent)?;
+    match report.version == 1 && report.is_visible {
+        true => Ok(()),
+        false => Err(format!("published {report:?}").into()),
+    }
+}
+
+/// What was published is followed, from the directory itself. Who was interrupted goes on with an
+/// update.
+fn follow(stage: &Stage) -> Result<()> {
+    const NAME: &str = "followed";
+    let home = &stage.home;
+    let root = home.dir.path().ok_or("a home without a path")?.join("carried");
+    let location =
+        Location { root: text(&root)?.into(), feed: LIVEPC.into(), channel: "stable".into() };
+    if !feeds::list(home)?.iter().any(|record| record.name == NAME) {
+        let options = SubscribeOptions { location, mirrors: vec![], name: NAME.into(), root: None };
+        feeds::subscribe(home, &options, &Silent)?;
+    }
+    let mut subscription = Subscription::open(home, NAME)?;
+    let wanted = subscription.refresh(home)?;
+    let arrival = subscription.take(home, &wanted, &Silent)?;
+    arrival.fill(&|_| ControlFlow::Continue(()))?;
+    arrival.adopt(home)?;
+    subscription.pin(Some(1))?;
+    subscription.pin(None)?;
+    Ok(subscription.carry(vec![text(&root)?.into()])?)
 }
 
 fn create(stage: &Stage) -> Result<()> {

@@ -9,13 +9,14 @@ use std::path::Path;
 use goldleaf_host::Silent;
 use goldleaf_layer::{Digest, Kind, Layer};
 use goldleaf_player::check::check;
-use goldleaf_player::{Home, apps, collect, desktop, livepc};
+use goldleaf_player::livepc::{self, LivePc};
+use goldleaf_player::{Home, apps, collect, desktop};
 use goldleaf_store::Store;
 
 use crate::Result;
 
 /// Directories whose entries are things that there are or are not.
-const SHELVES: [&str; 5] = ["images", "layers", "livepcs", "desktops", "workshop"];
+const SHELVES: [&str; 6] = ["images", "layers", "livepcs", "desktops", "subscriptions", "workshop"];
 
 /// Collects, and looks: a line for everything that is there. Damage, or something that a
 /// collection leaves, is an error.
@@ -43,7 +44,9 @@ pub fn look(home: &Home) -> Result<BTreeSet<String>> {
         }
     }
     for livepc in livepc::list(home)? {
-        seen.insert(format!("livepc {}: {} {:?}", livepc.name, livepc.image, livepc.layers));
+        let edition = livepc.edition.as_ref().map(|edition| edition.version);
+        let LivePc { name, image, layers, .. } = &livepc;
+        seen.insert(format!("livepc {name}: {image} {layers:?} {edition:?}"));
     }
     for record in desktop::list(home)? {
         look_at_desktop(home, &record, &mut seen)?;
