@@ -68,10 +68,14 @@ impl Cache {
             place: list_name.clone(),
             why: error.to_string(),
         })?;
+        for file in sidecars(name).iter().map(String::as_str).chain([name]) {
+            match dir.remove(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(what()(error)),
+                _ => {}
+            }
+        }
         let noted = dir.create(&have_name).map_err(what())?;
-        noted.set_len(0).map_err(what())?;
         let content = dir.create(name).map_err(what())?;
-        content.set_len(0).map_err(what())?;
         let (slots, blocks, _) = slots(packs);
         content.set_len(blocks * BLOCK_SIZE).map_err(what())?;
         let heads = dir.create(&heads_name).map_err(what())?;

@@ -147,6 +147,19 @@ fn what_was_kept_is_read_offline_and_the_rest_is_refused() {
 }
 
 #[test]
+fn what_another_attempt_left_is_in_nobodys_way() {
+    let (disk, server) = fresh();
+    let dir = SimDir::new();
+    for _ in 0..2 {
+        let cache = Cache::create(Arc::new(dir.clone()), "c", &refs(&server)).unwrap();
+        let device = Cached::new(Arc::new(cache), Some(server.clone()));
+        assert_eq!(device.cache().arrived().0, 0);
+        assert_eq!(read(&device, 0, 10).unwrap(), disk[..10]);
+        device.cache().keep().unwrap();
+    }
+}
+
+#[test]
 fn what_was_changed_on_the_disk_is_brought_anew() {
     let (disk, server) = fresh();
     let dir = SimDir::new();
