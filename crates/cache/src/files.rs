@@ -182,8 +182,8 @@ impl Cache {
         let mut have = self.have.to_bytes();
         self.content.sync_data().map_err(what())?;
         self.heads.sync_data().map_err(what())?;
-        // Another process may have noted what it brought. Where both do at once one note is lost, and
-        // what it was about is brought again.
+        // Another process may have noted what it brought. Where both do at once one note is lost,
+        // and what it was about is brought again.
         let noted = noted_bits(self.noted.as_ref(), self.blocks().0)?;
         have.iter_mut().zip(noted).for_each(|(ours, theirs)| *ours |= theirs);
         self.noted.write_all_at(&have, 0).map_err(what())?;

@@ -14,16 +14,16 @@ use crate::cached::Failure;
 use crate::files::{Slot, blocks_of};
 use crate::{CacheError, Cached, Supply};
 
-/// Frames that are here and lie between missing ones are brought again, where that is less than this
-/// many bytes: asking anew costs more.
+/// Frames that are here and lie between missing ones are brought again, where that is less than
+/// this many bytes: asking anew costs more.
 const GAP: u64 = 256 << 10;
 
 /// Told after each frame how much has arrived; [`ControlFlow::Break`] ends the filling.
 pub type Told<'a> = dyn Fn(BlockCount) -> ControlFlow<()> + Sync + 'a;
 
 impl Cached {
-    /// Brings all that is missing, several packs at a time, and keeps it. Returns whether it is whole:
-    /// it is not when `told` ended it.
+    /// Brings all that is missing, several packs at a time, and keeps it. Returns whether it is
+    /// whole: it is not when `told` ended it.
     pub fn fill(&self, streams: usize, told: &Told<'_>) -> Result<bool, BlockError> {
         let next = AtomicUsize::new(0);
         let one = || {

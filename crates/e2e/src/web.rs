@@ -73,8 +73,8 @@ impl Drop for Nginx {
     }
 }
 
-/// A link to a port of the loopback, as long as it lives: what goes up takes a round trip's time, what
-/// comes down shares one rate.
+/// A link to a port of the loopback, as long as it lives: what goes up takes a round trip's time,
+/// what comes down shares one rate.
 pub struct Link {
     port: u16,
     state: Arc<LinkState>,

@@ -26,8 +26,8 @@ impl Offer {
         Ok(Target { custom, ..target.clone() })
     }
 
-    /// Whether it is meant for an endpoint that drew `lot`, a number below 100. Who has a low lot is
-    /// early every time, so that a version that is offered to more takes nobody back.
+    /// Whether it is meant for an endpoint that drew `lot`, a number below 100. Who has a low lot
+    /// is early every time, so that a version that is offered to more takes nobody back.
     pub fn is_for(&self, lot: u8) -> bool {
         lot < self.stage
     }

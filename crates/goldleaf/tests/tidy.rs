@@ -11,8 +11,9 @@ const FUNCTION_LINES_MAX: usize = 70;
 const COLUMNS_MAX: usize = 100;
 /// Packages in Cargo.lock, ours included. Raise it when a dependency is worth it, and say why.
 /// HTTP with TLS (`ureq`, `rustls`, `aws-lc-rs`) brought 30: 17 that are built here, and 13 that are
-/// only named, for systems and features that are not ours (`ring`, `windows-sys`).
-const LOCKED_MAX: usize = 180;
+/// only named, for systems and features that are not ours (`ring`, `windows-sys`). Key files brought 6
+/// (`pkcs8` and what it stands on).
+const LOCKED_MAX: usize = 190;
 
 /// Calls that library crates may not make, what to use instead, and which crates may.
 const BANNED: &[(&str, &str, &[&str])] = &[

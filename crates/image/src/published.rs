@@ -13,9 +13,9 @@ use crate::{ImageError, Images, VersionRecord};
 type Place = (String, BlockNo);
 
 impl Images {
-    /// Adds a version that was published, and makes the image where it is new. Nothing of it is here
-    /// then, but for what earlier versions have: it is brought when it is read, or filled. `version`
-    /// need not know its data files.
+    /// Adds a version that was published, and makes the image where it is new. Nothing of it is
+    /// here then, but for what earlier versions have: it is brought when it is read, or filled.
+    /// `version` need not know its data files.
     pub fn add_published(
         &self,
         name: &str,
@@ -83,8 +83,8 @@ fn localised(
     Ok((data, placed(wire, &starts)?))
 }
 
-/// A disk over the content of its packs: `starts` has the source of each, and where its content begins
-/// there.
+/// A disk over the content of its packs: `starts` has the source of each, and where its content
+/// begins there.
 pub fn placed(wire: &WireMap, starts: &[(SourceIndex, BlockNo)]) -> Result<ExtentMap, ImageError> {
     let mut builder = MapBuilder::new(wire.map.blocks());
     for MapExtent { range, target } in wire.map.extents() {

@@ -57,8 +57,8 @@ impl LivePc {
         self.edition.as_ref().map(|edition| edition.image_version)
     }
 
-    /// The layers, lowest first, each with the version that desktops are to run; the current one for
-    /// `None`.
+    /// The layers, lowest first, each with the version that desktops are to run; the current one
+    /// for `None`.
     pub fn layer_versions(&self) -> impl Iterator<Item = (&String, Option<u32>)> {
         let versions = self.edition.as_ref().map(|edition| &edition.layer_versions);
         self.layers.iter().enumerate().map(move |(number, name)| {
@@ -169,8 +169,8 @@ pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
     Ok(record)
 }
 
-/// Writes the record of a LivePC that is subscribed to: one durable move, by which its image, layers,
-/// rules and hardware become others at once.
+/// Writes the record of a LivePC that is subscribed to: one durable move, by which its image,
+/// layers, rules and hardware become others at once.
 pub fn adopt(home: &Home, record: &LivePc) -> Result<(), PlayerError> {
     check_name(&record.name)?;
     home.settle("images", &record.image)?;

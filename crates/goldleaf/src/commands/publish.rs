@@ -17,10 +17,10 @@ const QUICK: i32 = 3;
 
 /// Publish a LivePC into a directory that any web server or stick can carry
 ///
-/// The current versions of its image and its layers become the newest version of a channel. What was
-/// published before is not written again: a version costs what is new in it. Endpoints see it when
-/// the image keys and the online key have signed; the first time, `goldleaf key root` begins the
-/// channel's metadata in DIR/feeds/NAME/CHANNEL/metadata.
+/// The current versions of its image and its layers become the newest version of a channel. What
+/// was published before is not written again: a version costs what is new in it. Endpoints see it
+/// when the image keys and the online key have signed; the first time, `goldleaf key root` begins
+/// the channel's metadata in DIR/feeds/NAME/CHANNEL/metadata.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The LivePC

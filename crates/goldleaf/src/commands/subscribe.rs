@@ -16,8 +16,8 @@ const ROOT_LIMIT: u64 = 64 << 10;
 /// Follow a published LivePC, and make a desktop of it on this machine
 ///
 /// The desktop can be started at once: what it reads is brought when it is read, and the rest while
-/// it runs. The first subscription believes the feed's own root of trust from then on; with `--root`
-/// it must be the one that somebody gave you.
+/// it runs. The first subscription believes the feed's own root of trust from then on; with
+/// `--root` it must be the one that somebody gave you.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where it is: an address or a directory, such as https://HOST/feeds/NAME or

@@ -55,8 +55,8 @@ impl Arrival {
         arrived(&self.image)
     }
 
-    /// Brings the rest of the image; `told` is told how far it is, and may end it. Returns whether all
-    /// is here.
+    /// Brings the rest of the image; `told` is told how far it is, and may end it. Returns whether
+    /// all is here.
     pub fn fill(
         &self,
         told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
@@ -93,7 +93,8 @@ pub(super) struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    /// Takes a version: its layers, and its image but for the content. Nothing starts otherwise for it.
+    /// Takes a version: its layers, and its image but for the content. Nothing starts otherwise for
+    /// it.
     pub fn receive(&self, wanted: &Wanted) -> Result<Arrival, PlayerError> {
         let number = wanted.offer.version;
         let before = match livepc::get(self.home, self.name) {

@@ -96,9 +96,9 @@ pub struct Subscription {
     _lock: Box<dyn Lock>,
 }
 
-/// Begins to follow a feed: believes its author, and makes an image and a LivePC of the version that
-/// is offered. Nothing of the image need have arrived then. Returns the subscription and by whom it
-/// is signed.
+/// Begins to follow a feed: believes its author, and makes an image and a LivePC of the version
+/// that is offered. Nothing of the image need have arrived then. Returns the subscription and by
+/// whom it is signed.
 pub fn subscribe(
     home: &Home,
     options: &SubscribeOptions,
@@ -217,8 +217,8 @@ pub fn current(home: &Home, name: &str) -> Result<Option<u64>, PlayerError> {
     }
 }
 
-/// What brings what has not arrived of a subscription's image; nothing where the image is of none, or
-/// cannot be brought from anywhere.
+/// What brings what has not arrived of a subscription's image; nothing where the image is of none,
+/// or cannot be brought from anywhere.
 pub fn supplier(home: &Home, image: &str) -> Option<Arc<dyn Supply>> {
     let record = peek(home, image).ok()?;
     let carried = source(home, &record.sources, Some(TRIES_OF_A_DISK)).ok()?;
@@ -262,8 +262,8 @@ impl Subscription {
         Ok(Wanted { offer, target, newest: newest.unwrap_or(offer.version) })
     }
 
-    /// Takes a version of the channel. What of its image is not here yet is brought when it is read, or
-    /// by [`Arrival::fill`]; it starts when it is adopted.
+    /// Takes a version of the channel. What of its image is not here yet is brought when it is
+    /// read, or by [`Arrival::fill`]; it starts when it is adopted.
     pub fn take(
         &self,
         home: &Home,
