@@ -19,15 +19,22 @@
 //! and it writes into as much memory as the index says that the content has, and no more.
 #![forbid(unsafe_code)]
 
+mod delta;
 mod error;
 mod frame;
 mod map;
 mod pack;
+mod pairing;
 mod publish;
 mod varint;
 
+pub use delta::{
+    DeltaEffort, DeltaIndex, DeltaSink, DeltaUnit, NewPack, PackRun, REFERENCE_MAX, UNIT_MAX,
+    UnitContent, Versions, make_delta,
+};
 pub use error::WireError;
 pub use frame::{Encoded, FRAME_MAX, FrameInfo, Method};
 pub use map::{PackRef, WireMap};
 pub use pack::{PACK_FRAMES_MAX, PackIndex, assemble};
+pub use pairing::{DiskFile, Pairing, Side};
 pub use publish::{Effort, Known, Sink, publish};
