@@ -1,5 +1,6 @@
 //! What a delta comes to beside packs, for two trees of files:
-//! `cargo run --release -p goldleaf-wire --example delta OLD NEW SCRATCH [unit MiB] [level] [every]`.
+//! `cargo run --release -p goldleaf-wire --example delta -- make OLD NEW SCRATCH`, and then
+//! `apply SCRATCH`.
 //!
 //! Each tree becomes a disk, file behind file in the order of paths, below SCRATCH; what was published
 //! there is used again. `every` makes a delta of every so-manieth new pack only.
@@ -16,8 +17,9 @@ use goldleaf_block::{
     BLOCK_SIZE, BlockCount, BlockError, BlockNo, BlockRange, ByteLen, ByteOffset, RangeKind,
     ReadBlocks, SourceIndex, Target,
 };
+use goldleaf_store::Digest;
 use goldleaf_wire::{
-    DeltaEffort, DeltaIndex, DiskFile, Effort, Known, PackIndex, PackRun, Pairing, Side, Versions,
+    DeltaEffort, DeltaIndex, DiskFile, Effort, Known, PackRef, PackRun, Pairing, Side, Versions,
     WireMap, make_delta, publish,
 };
 
@@ -91,35 +93,41 @@ fn published(disk: &Disk, scratch: &Path, name: &str, known: &mut Known, level: 
     map
 }
 
-/// Content of packs, found on the disk that names them.
-struct Content<'a> {
-    disk: &'a Disk,
-    places: HashMap<(u32, u64), u64>,
+/// Content of packs, found on the disk that names it.
+struct Content {
+    disk: File,
+    /// For each pack of the map: where its blocks are on the disk.
+    places: Vec<Vec<u64>>,
 }
 
-impl<'a> Content<'a> {
-    fn new(disk: &'a Disk, map: &WireMap) -> Self {
-        let mut places = HashMap::new();
+impl Content {
+    fn new(disk: &Path, map: &WireMap) -> Self {
+        let blocks = |pack: &PackRef| vec![0; pack.blocks.0 as usize];
+        let mut places: Vec<Vec<u64>> = map.packs.iter().map(blocks).collect();
         for extent in map.map.extents() {
             let Target::Source { source, at } = extent.target else { continue };
             for block in 0..extent.range.count.0 {
-                places.insert((source.0, at.0 + block), extent.range.start.0 + block);
+                let place = &mut places[source.0 as usize][(at.0 + block) as usize];
+                *place = extent.range.start.0 + block;
             }
         }
-        Self { disk, places }
+        Self { disk: File::open(disk).unwrap(), places }
     }
 
     fn read(&self, pack: u32, blocks: BlockRange, to: &mut [u8]) -> Result<(), BlockError> {
-        for (block, to) in (blocks.start.0..).zip(to.chunks_exact_mut(BLOCK_SIZE as usize)) {
-            self.disk.read_at(ByteOffset(self.places[&(pack, block)] * BLOCK_SIZE), to)?;
+        let places = &self.places[pack as usize][blocks.start.0 as usize..];
+        for (block, to) in places.iter().zip(to.chunks_exact_mut(BLOCK_SIZE as usize)) {
+            self.disk
+                .read_exact_at(to, block * BLOCK_SIZE)
+                .map_err(|error| BlockError::io("reading", &error))?;
         }
         Ok(())
     }
 }
 
 struct Author<'a> {
-    old: Content<'a>,
-    new: Content<'a>,
+    old: Content,
+    new: Content,
     pairing: Pairing<'a>,
     /// Of packs of the delta: their number in the pairing, and in the new map.
     packs: Vec<(u32, u32)>,
@@ -140,152 +148,128 @@ impl Versions for Author<'_> {
     }
 }
 
+/// Peak of this process's memory, in MB of 1,000,000 bytes.
 fn peak_mb() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024 / 1_000_000
+}
+
+/// Processor time of this process so far: on a busy machine it says more than the clock does.
+fn cpu_s() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let mut path = || PathBuf::from(arguments.next().expect("OLD NEW SCRATCH"));
-    let (old_tree, new_tree, scratch) = (path(), path(), path());
-    let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().unwrap());
-    let (unit, level, every) = (number(8), number(19) as i32, number(1) as usize);
-    fs::create_dir_all(&scratch).unwrap();
-    let old = lay_out(&old_tree, &scratch.join("old.disk"));
-    let new = lay_out(&new_tree, &scratch.join("new.disk"));
-    let mut known = Known::default();
-    let old_map = published(&old, &scratch, "old", &mut known, 1);
-    if !scratch.join("new.map").exists() {
-        known.learn(&old_map, &old).unwrap();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let path = |at: usize| PathBuf::from(&arguments[at]);
+    let number = |at: usize, default: u64| match arguments.get(at) {
+        Some(text) => text.parse().unwrap(),
+        None => default,
+    };
+    match arguments.first().map(String::as_str) {
+        Some("make") => {
+            let effort = DeltaEffort {
+                level: number(5, 19) as i32,
+                threads: 2,
+                unit: ByteLen(number(4, 8) << 20),
+            };
+            make(&path(1), &path(2), &path(3), effort, number(6, 1) as usize);
+        }
+        Some("apply") => apply(&path(1)),
+        _ => panic!("make OLD NEW SCRATCH [unit MiB] [level] [every], or apply SCRATCH"),
     }
-    let new_map = published(&new, &scratch, "new", &mut known, 19);
-    drop(known);
-    make(&old, &old_map, &new, &new_map, &scratch, (unit, level, every));
 }
 
 fn files(disk: &Disk) -> Vec<DiskFile<'_>> {
     disk.paths.iter().map(|(path, extents)| DiskFile { path, extents }).collect()
 }
 
-fn make(
-    old: &Disk,
-    old_map: &WireMap,
-    new: &Disk,
-    new_map: &WireMap,
-    scratch: &Path,
-    (unit, level, every): (u64, i32, usize),
-) {
-    let (old_files, new_files) = (files(old), files(new));
-    let begin = Instant::now();
+fn make(old_tree: &Path, new_tree: &Path, scratch: &Path, effort: DeltaEffort, every: usize) {
+    fs::create_dir_all(scratch).unwrap();
+    let old = lay_out(old_tree, &scratch.join("old.disk"));
+    let new = lay_out(new_tree, &scratch.join("new.disk"));
+    let mut known = Known::default();
+    let old_map = published(&old, scratch, "old", &mut known, 1);
+    if !scratch.join("new.map").exists() {
+        known.learn(&old_map, &old).unwrap();
+    }
+    let new_map = published(&new, scratch, "new", &mut known, 19);
+    drop(known);
+    let (old_files, new_files) = (files(&old), files(&new));
     let pairing = Pairing::new(
-        Side { map: old_map, files: &old_files },
-        Side { map: new_map, files: &new_files },
+        Side { map: &old_map, files: &old_files },
+        Side { map: &new_map, files: &new_files },
     );
     let numbers: HashMap<_, u32> =
         new_map.packs.iter().zip(0..).map(|(pack, number)| (pack.name, number)).collect();
     let chosen: Vec<_> = pairing.new_packs().iter().copied().zip(0..).step_by(every).collect();
     let packs = chosen.iter().map(|(pack, at)| (*at, numbers[&pack.name])).collect();
-    let read = |name: &dyn ToString| fs::read(scratch.join(name.to_string())).unwrap();
-    let heads: Vec<Vec<u8>> = chosen.iter().map(|(pack, _)| read(&pack.name)).collect();
-    println!("paired in {:.2} s; {} new packs", begin.elapsed().as_secs_f64(), heads.len());
-    let author =
-        Author { old: Content::new(old, old_map), new: Content::new(new, new_map), pairing, packs };
+    let read = |(pack, _): &(PackRef, u32)| fs::read(scratch.join(pack.name.to_string())).unwrap();
+    let heads: Vec<Vec<u8>> = chosen.iter().map(read).collect();
     let names: Vec<_> = old_map.packs.iter().map(|pack| pack.name).collect();
-    let effort = DeltaEffort { level, threads: 2, unit: ByteLen(unit << 20) };
-    let (begin, before) = (Instant::now(), peak_mb());
-    let at = scratch.join("units");
-    let mut out = File::create(&at).unwrap();
-    let mut sink = |stored: Vec<u8>| out.write_all(&stored);
+    let old = Content::new(&scratch.join("old.disk"), &old_map);
+    let new = Content::new(&scratch.join("new.disk"), &new_map);
+    let author = Author { old, new, pairing, packs };
+    let (begin, cpu) = (Instant::now(), cpu_s());
+    let mut units = File::create(scratch.join("units")).unwrap();
+    let mut sink = |stored: Vec<u8>| units.write_all(&stored);
     let (name, head) = make_delta(&names, &heads, &author, effort, &mut sink).unwrap();
-    let seconds = begin.elapsed().as_secs_f64();
+    let (seconds, cpu) = (begin.elapsed().as_secs_f64(), cpu_s() - cpu);
+    fs::write(scratch.join("head"), &head).unwrap();
     let index = DeltaIndex::parse(&head, &name).unwrap();
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let content: u64 = index.packs().iter().map(|pack| pack.index.content_len).sum();
     let plain: u64 = chosen.iter().map(|(pack, _)| pack.len).sum();
     println!(
-        "unit {unit} MiB, level {level}: content {:.1} MiB, packs {:.1}, delta {:.1} (index {:.2}): \
-         {:.1} % less; {seconds:.0} s; peak {} MB, {before} before",
+        "{} packs: content {:.1} MiB, packs {:.1}, delta {:.1} with its head of {:.2}: {:.1} % less",
+        heads.len(),
         mib(content),
         mib(plain),
         mib(index.len),
         mib(head.len() as u64),
         100.0 - index.len as f64 * 100.0 / plain as f64,
-        peak_mb(),
     );
-    per_pack(&index, new_map, &new_files);
-    apply(&index, &author, &fs::read(&at).unwrap(), head.len());
+    println!("{seconds:.0} s, {cpu:.0} s of processors; peak {} MB", peak_mb());
 }
 
-/// Where bytes are saved, and where not.
-fn per_pack(index: &DeltaIndex, map: &WireMap, files: &[DiskFile<'_>]) {
-    let mut starts: Vec<_> =
-        files.iter().map(|file| (file.extents[0].1.start, file.path)).collect();
-    starts.sort_unstable();
+/// What an endpoint does: old content from the old disk, new content to nowhere.
+fn apply(scratch: &Path) {
+    let map = WireMap::from_bytes(&fs::read(scratch.join("old.map")).unwrap()).unwrap();
+    let old = Content::new(&scratch.join("old.disk"), &map);
+    let head = fs::read(scratch.join("head")).unwrap();
+    let index = DeltaIndex::parse(&head, &Digest::of(&head)).unwrap();
+    let number = |name: &Digest| map.packs.iter().position(|pack| pack.name == *name).unwrap();
+    let numbers: Vec<u32> = index.old_packs().iter().map(|name| number(name) as u32).collect();
+    let units = File::open(scratch.join("units")).unwrap();
+    let (begin, cpu) = (Instant::now(), cpu_s());
+    let (mut content, mut read) = (0, 0);
     for unit in index.units() {
-        let frames = index.frames(unit);
-        let stored: u64 = frames.iter().map(|frame| u64::from(frame.stored_len)).sum();
-        let name = index.packs()[unit.pack.0 as usize].name;
-        let source = map.packs.iter().position(|pack| pack.name == name).unwrap() as u32;
-        let first = frames[0].from / BLOCK_SIZE;
-        let holds = |target: Target, count: u64| {
-            matches!(target, Target::Source { source: pack, at }
-                if pack.0 == source && (at.0..at.0 + count).contains(&first))
-        };
-        let extents = map.map.extents();
-        let there = extents.iter().find(|extent| holds(extent.target, extent.range.count.0));
-        let path = there.map(|extent| {
-            starts[starts.partition_point(|(start, _)| *start <= extent.range.start) - 1].1
-        });
-        eprintln!(
-            "{:9} {:9} ref {:6} {}",
-            stored,
-            unit.stored_len,
-            unit.reference_blocks().0,
-            String::from_utf8_lossy(path.unwrap_or_default())
-        );
-    }
-}
-
-fn apply(index: &DeltaIndex, author: &Author<'_>, stored: &[u8], head_len: usize) {
-    let (mut reading, mut decoding, mut content) = (0.0, 0.0, 0);
-    let numbers: HashMap<_, u32> = {
-        let names = index.old_packs();
-        names.iter().copied().zip(0..).collect()
-    };
-    assert_eq!(numbers.len(), index.old_packs().len());
-    for unit in index.units() {
-        let begin = Instant::now();
-        let new = PackRun {
-            pack: unit.pack,
-            blocks: BlockRange::new(
-                BlockNo(index.frames(unit)[0].from / BLOCK_SIZE),
-                BlockCount(
-                    index.frames(unit).iter().map(|frame| u64::from(frame.len)).sum::<u64>()
-                        / BLOCK_SIZE,
-                ),
-            ),
-        };
         let mut reference = vec![0; unit.reference_blocks().bytes().0 as usize];
         let mut rest = &mut reference[..];
-        for run in author.reference(new) {
+        for run in &unit.reference {
             let (to, behind) = rest.split_at_mut(run.blocks.count.bytes().0 as usize);
-            author.read_old(run, to).unwrap();
+            old.read(numbers[run.pack.0 as usize], run.blocks, to).unwrap();
             rest = behind;
         }
-        reading += begin.elapsed().as_secs_f64();
-        let begin = Instant::now();
-        let at = unit.at as usize - head_len;
-        let stored = &stored[at..at + unit.stored_len as usize];
-        content += index.decode(unit, stored, &reference).unwrap().bytes().len();
-        decoding += begin.elapsed().as_secs_f64();
+        let mut stored = vec![0; unit.stored_len as usize];
+        units.read_exact_at(&mut stored, unit.at - head.len() as u64).unwrap();
+        content += index.decode(unit, &stored, &reference).unwrap().bytes().len();
+        read += reference.len();
     }
+    let (seconds, cpu) = (begin.elapsed().as_secs_f64(), cpu_s() - cpu);
+    let mb = content as f64 / 1e6;
     println!(
-        "applied: {:.0} MB/s decoding, {reading:.1} s reading references",
-        content as f64 / 1e6 / decoding
+        "applied: {mb:.0} MB, {:.0} MB/s, {:.0} MB a second of processor; {:.0} MB of references \
+         read; peak {} MB",
+        mb / seconds,
+        mb / cpu,
+        read as f64 / 1e6,
+        peak_mb()
     );
 }
-
-#[allow(dead_code)]
-fn unused(_: PackIndex) {}

@@ -10,7 +10,7 @@ use goldleaf_store::Digest;
 
 use super::parse::check_reference;
 use super::unit::{decode, pack};
-use super::{DeltaIndex, DeltaUnit, FIXED, NewPack, PackRun, UNIT_MAX, blocks_of, content_len};
+use super::{DeltaIndex, DeltaUnit, NewPack, PackRun, UNIT_MAX, blocks_of, content_len};
 use crate::WireError;
 use crate::error::verify;
 use crate::pack::PackIndex;
@@ -80,7 +80,7 @@ pub fn make_delta(
 /// Frames that come together: a pack, its first frame, and the one behind the last.
 type Planned = (usize, usize, usize);
 
-/// Cuts the frames of each pack into units. No unit is much shorter than the others.
+/// Cuts the frames of each pack into units.
 fn plan(index: &DeltaIndex, unit_len: u64) -> Vec<Planned> {
     let mut planned = Vec::new();
     for (number, pack) in index.packs.iter().enumerate() {
@@ -129,6 +129,9 @@ fn encode_unit(
     let new = PackRun { pack: pack_number, blocks: blocks(frames[0].from, content_len(frames))? };
     let reference = versions.reference(new);
     check_reference(&reference)?;
+    if reference.iter().any(|run| run.pack.0 as usize >= index.old_packs.len()) {
+        return Err(WireError::malformed(WHAT, "a reference to no pack"));
+    }
     let reference_len = blocks_of(&reference).bytes().0 as usize;
     let mut both = vec![0; reference_len + new.blocks.count.bytes().0 as usize];
     let mut rest = &mut both[..];
@@ -175,5 +178,3 @@ fn forget_unused(index: &mut DeltaIndex) {
         run.pack = SourceIndex(number as u32);
     }
 }
-#[allow(unused)]
-const X: usize = FIXED;

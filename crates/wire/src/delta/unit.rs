@@ -1,7 +1,6 @@
 //! One unit: compressed after its reference, and back.
 
-use goldleaf_store::Digest;
-use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, ErrorCode, Strategy};
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, ErrorCode};
 
 use super::{DeltaIndex, DeltaUnit, UNIT_MAX};
 use crate::WireError;
@@ -13,6 +12,11 @@ const WHAT: &str = "a unit of a delta";
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// The flag of a frame that is its own window (RFC 8878, 3.1.1.1.1.2).
 const SINGLE_SEGMENT: u8 = 0x20;
+/// Shortest and longest window of the encoder, as powers of two: the least that zstd knows, and what
+/// the longest reference and the longest unit come to.
+const WINDOW_BITS: (u32, u32) = (10, 26);
+/// Where trees begin, as a power of two: 64 MiB of an author's memory.
+const HASH_BITS: u32 = 24;
 
 /// Content of a unit: every frame was compared with its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,27 +122,16 @@ pub(super) fn pack(both: &[u8], reference_len: usize, level: i32) -> Result<Vec<
     Ok(stored)
 }
 
-fn env(name: &str, default: u32) -> u32 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
-
-/// The encoder's parameters for so many bytes of reference and content.
-fn parameters(len: usize, level: i32) -> Vec<CParameter> {
-    let bits = len.next_power_of_two().ilog2().clamp(10, 27);
-    let mut v = vec![
+/// The encoder's parameters for so many bytes of reference and content: its tables have room for all
+/// of them, so that the beginning of a reference is found as well as its end. What a level of zstd's
+/// has by itself is right for a window of 8 MiB.
+fn parameters(len: usize, level: i32) -> [CParameter; 4] {
+    let bits = len.next_power_of_two().ilog2().clamp(WINDOW_BITS.0, WINDOW_BITS.1);
+    [
         CParameter::CompressionLevel(level),
         CParameter::WindowLog(bits),
-        CParameter::ChainLog(env("CHAIN", bits + 1).min(bits + 1)),
-        CParameter::HashLog(env("HASH", 24).min(bits)),
-        CParameter::SearchLog(env("SEARCH", 7)),
-        CParameter::MinMatch(env("MINMATCH", 3)),
-        CParameter::TargetLength(env("TARGET", 256)),
-        CParameter::Strategy(Strategy::ZSTD_btultra2),
-    ];
-    if env("LDM", 0) == 1 {
-        v.push(CParameter::EnableLongDistanceMatching(true));
-    }
-    v
+        // A tree takes two numbers for each position.
+        CParameter::ChainLog(bits + 1),
+        CParameter::HashLog(bits.min(HASH_BITS)),
+    ]
 }
-#[allow(unused)]
-fn unused(_: Digest) {}

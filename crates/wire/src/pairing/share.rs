@@ -68,28 +68,43 @@ fn window(runs: &[(u64, PackRun)], first: u64, end: u64) -> Vec<PackRun> {
 }
 
 /// Runs of a file without those blocks.
-fn without(all: &[(u64, PackRun)], mut kept: Vec<PackRun>) -> Vec<(u64, PackRun)> {
-    kept.sort_unstable_by_key(|run| (run.pack, run.blocks.start));
+fn without(all: &[(u64, PackRun)], kept: Vec<PackRun>) -> Vec<(u64, PackRun)> {
+    let kept = sorted_apart(kept);
     let mut left = Vec::new();
     for (within, run) in all {
-        let (first, end) = (run.blocks.start.0, run.blocks.end().0);
+        let (first, end) = (run.blocks.start, run.blocks.end());
         let mut next = first;
-        let mut push = |from: u64, to: u64| {
+        let mut push = |from: BlockNo, to: BlockNo| {
             if from < to {
-                let blocks = BlockRange::new(BlockNo(from), BlockCount(to - from));
-                left.push((within + (from - first), PackRun { pack: run.pack, blocks }));
+                let blocks = BlockRange::new(from, BlockCount(to.0 - from.0));
+                left.push((within + (from.0 - first.0), PackRun { pack: run.pack, blocks }));
             }
         };
-        // What is kept of a pack may overlap: it is looked at from the first that reaches here.
-        for kept in kept.iter().filter(|kept| kept.pack == run.pack) {
-            if kept.blocks.end().0 > next && kept.blocks.start.0 < end {
-                push(next, kept.blocks.start.0.min(end));
-                next = next.max(kept.blocks.end().0);
-            }
+        let here = |kept: &&PackRun| kept.pack == run.pack && kept.blocks.start < end;
+        let from = kept.partition_point(|kept| (kept.pack, kept.blocks.end()) <= (run.pack, first));
+        for kept in kept[from..].iter().take_while(here) {
+            push(next, kept.blocks.start);
+            next = kept.blocks.end();
         }
         push(next, end);
     }
     left
+}
+
+/// Runs in the order of packs, without what comes twice.
+fn sorted_apart(mut runs: Vec<PackRun>) -> Vec<PackRun> {
+    runs.sort_unstable_by_key(|run| (run.pack, run.blocks.start));
+    let mut apart: Vec<PackRun> = Vec::with_capacity(runs.len());
+    for run in runs {
+        match apart.last_mut() {
+            Some(last) if last.pack == run.pack && last.blocks.end() >= run.blocks.start => {
+                let end = last.blocks.end().max(run.blocks.end());
+                last.blocks.count = BlockCount(end.0 - last.blocks.start.0);
+            }
+            _ => apart.push(run),
+        }
+    }
+    apart
 }
 
 /// Parts of ancestors that come to so many blocks at most, in their order. What is small is there
