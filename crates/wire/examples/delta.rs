@@ -23,9 +23,12 @@ use goldleaf_wire::{
     WireMap, make_delta, publish,
 };
 
+/// A file's path, and its extents.
+type Placed = (Vec<u8>, Vec<(BlockNo, BlockRange)>);
+
 struct Disk {
     file: File,
-    paths: Vec<(Vec<u8>, Vec<(BlockNo, BlockRange)>)>,
+    files: Vec<Placed>,
     blocks: u64,
 }
 
@@ -60,7 +63,7 @@ fn lay_out(tree: &Path, to: &Path) -> Disk {
     walk(tree, &mut files);
     files.sort();
     let mut out = BufWriter::new(File::create(to).unwrap());
-    let (mut blocks, mut paths) = (0, Vec::new());
+    let (mut blocks, mut placed) = (0, Vec::new());
     for file in files {
         let bytes = fs::read(&file).unwrap();
         let count = (bytes.len() as u64).div_ceil(BLOCK_SIZE);
@@ -68,11 +71,11 @@ fn lay_out(tree: &Path, to: &Path) -> Disk {
         out.write_all(&vec![0; (count * BLOCK_SIZE) as usize - bytes.len()]).unwrap();
         let path = file.strip_prefix(tree).unwrap().to_str().unwrap().as_bytes().to_vec();
         let range = BlockRange::new(BlockNo(blocks), BlockCount(count));
-        paths.push((path, vec![(BlockNo(0), range)]));
+        placed.push((path, vec![(BlockNo(0), range)]));
         blocks += count;
     }
     out.flush().unwrap();
-    Disk { file: File::open(to).unwrap(), paths, blocks }
+    Disk { file: File::open(to).unwrap(), files: placed, blocks }
 }
 
 /// Publishes a disk, or takes what was published; new heads are kept.
@@ -188,7 +191,7 @@ fn main() {
 }
 
 fn files(disk: &Disk) -> Vec<DiskFile<'_>> {
-    disk.paths.iter().map(|(path, extents)| DiskFile { path, extents }).collect()
+    disk.files.iter().map(|(path, extents)| DiskFile { path, extents }).collect()
 }
 
 fn make(old_tree: &Path, new_tree: &Path, scratch: &Path, effort: DeltaEffort, every: usize) {

@@ -14,6 +14,10 @@
 //! the digests of the frames; a map names packs, and whoever is trusted names the map. So every byte
 //! that is used hangs on one signature.
 //!
+//! A *delta* is another encoding of the frames of new packs, for whoever has an older version: some
+//! frames at once, compressed after the content that they were probably made from. What it gives is
+//! compared with the packs' digests.
+//!
 //! Everything here is read from people who may be hostile. A frame's stored bytes are verified
 //! before they are decompressed, so that the decompressor sees nothing that its author did not make,
 //! and it writes into as much memory as the index says that the content has, and no more.

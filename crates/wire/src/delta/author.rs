@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 
 use goldleaf_block::{
     BLOCK_SIZE, BlockCount, BlockError, BlockNo, BlockRange, ByteLen, SourceIndex,
@@ -9,8 +10,8 @@ use goldleaf_block::{
 use goldleaf_store::Digest;
 
 use super::parse::check_reference;
-use super::unit::{decode, pack};
-use super::{DeltaIndex, DeltaUnit, NewPack, PackRun, UNIT_MAX, blocks_of, content_len};
+use super::unit::{compress, decode};
+use super::{DeltaIndex, DeltaUnit, NewPack, PackRun, RUNS_MAX, UNIT_MAX, blocks_of, content_len};
 use crate::WireError;
 use crate::error::verify;
 use crate::pack::PackIndex;
@@ -22,9 +23,9 @@ const WHAT: &str = "a delta";
 pub struct DeltaEffort {
     /// Of zstd: 1 is quick, 19 is small.
     pub level: i32,
-    /// How many units are compressed at once. Each takes up to 400 MB.
+    /// How many units are compressed at once. Each takes 400 MB at level 19.
     pub threads: usize,
-    /// Most content of a unit; 16 MiB is the most that may be.
+    /// Most content of a unit, in bytes: [`UNIT_MAX`], or less.
     pub unit: ByteLen,
 }
 
@@ -36,7 +37,8 @@ pub trait Versions: Sync {
     /// Reads content of an old pack.
     fn read_old(&self, run: PackRun, content: &mut [u8]) -> Result<(), BlockError>;
 
-    /// Old content that is likely to be like a run of new content: 24 MiB of it at most.
+    /// Old content that is likely to be like a run of new content, 24 MiB at most: what
+    /// [`Pairing::reference`](crate::Pairing::reference) says.
     fn reference(&self, run: PackRun) -> Vec<PackRun>;
 }
 
@@ -62,7 +64,9 @@ pub fn make_delta(
         packs.push(NewPack { name, head: head.clone(), index });
     }
     let mut index = DeltaIndex { old_packs: old.to_vec(), packs, units: Vec::new(), len: 0 };
-    let planned = plan(&index, effort.unit.0.min(UNIT_MAX));
+    // What is too much is said before hours were spent on it.
+    index.to_bytes()?;
+    let planned = plan(&index, effort.unit.0.min(UNIT_MAX), versions)?;
     for some in planned.chunks(effort.threads.max(1)) {
         for (unit, stored) in encode(&index, some, versions, effort.level)? {
             index.units.push(unit);
@@ -77,23 +81,58 @@ pub fn make_delta(
     Ok((name, head))
 }
 
-/// Frames that come together: a pack, its first frame, and the one behind the last.
-type Planned = (usize, usize, usize);
+/// Frames that come together.
+struct Planned {
+    pack: SourceIndex,
+    frames: Range<usize>,
+    /// Their content, in blocks of the pack's.
+    blocks: BlockRange,
+    reference: Vec<PackRun>,
+}
 
-/// Cuts the frames of each pack into units.
-fn plan(index: &DeltaIndex, unit_len: u64) -> Vec<Planned> {
-    let mut planned = Vec::new();
-    for (number, pack) in index.packs.iter().enumerate() {
+/// Cuts the frames of each pack into units, with their references. When there are as many runs as an
+/// index may have, those that are left get none: they are compressed by themselves.
+fn plan(
+    index: &DeltaIndex,
+    unit_len: u64,
+    versions: &dyn Versions,
+) -> Result<Vec<Planned>, WireError> {
+    let (mut planned, mut runs) = (Vec::new(), 0);
+    for (new, number) in index.packs.iter().zip(0..) {
+        let (pack, frames) = (SourceIndex(number), new.index.frames());
         let mut first = 0;
-        let frames = pack.index.frames();
         for last in 1..=frames.len() {
-            if last == frames.len() || content_len(&frames[first..=last]) > unit_len {
-                planned.push((number, first, last));
-                first = last;
+            if last < frames.len() && content_len(&frames[first..=last]) <= unit_len {
+                continue;
             }
+            let unit = &frames[first..last];
+            let blocks = blocks(unit[0].from, content_len(unit))?;
+            let mut reference = versions.reference(PackRun { pack, blocks });
+            check(&reference, index)?;
+            if runs + reference.len() > RUNS_MAX {
+                reference.clear();
+            }
+            runs += reference.len();
+            planned.push(Planned { pack, frames: first..last, blocks, reference });
+            first = last;
         }
     }
-    planned
+    Ok(planned)
+}
+
+fn blocks(from: u64, len: u64) -> Result<BlockRange, WireError> {
+    if from % BLOCK_SIZE != 0 || len % BLOCK_SIZE != 0 {
+        return Err(WireError::malformed(WHAT, "frames that are not of whole blocks"));
+    }
+    Ok(BlockRange::new(BlockNo(from / BLOCK_SIZE), BlockCount(len / BLOCK_SIZE)))
+}
+
+/// Fails where a reference is longer than one may be, or of packs that are not there.
+fn check(reference: &[PackRun], index: &DeltaIndex) -> Result<(), WireError> {
+    if reference.iter().any(|run| run.pack.0 as usize >= index.old_packs.len()) {
+        return Err(WireError::malformed(WHAT, "a reference to no pack"));
+    }
+    check_reference(reference)
 }
 
 /// Some units at once, each with what is stored of it.
@@ -104,10 +143,7 @@ fn encode(
     level: i32,
 ) -> Result<Vec<(DeltaUnit, Vec<u8>)>, WireError> {
     std::thread::scope(|scope| {
-        let one = |unit: &Planned| {
-            let unit = *unit;
-            scope.spawn(move || encode_unit(index, unit, versions, level))
-        };
+        let one = |unit| scope.spawn(move || encode_unit(index, unit, versions, level));
         let started: Vec<_> = planned.iter().map(one).collect();
         let join = |unit: std::thread::ScopedJoinHandle<'_, _>| {
             unit.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -120,51 +156,37 @@ fn encode(
 /// delta.
 fn encode_unit(
     index: &DeltaIndex,
-    (number, first, last): Planned,
+    planned: &Planned,
     versions: &dyn Versions,
     level: i32,
 ) -> Result<(DeltaUnit, Vec<u8>), WireError> {
-    let frames = &index.packs[number].index.frames()[first..last];
-    let pack_number = SourceIndex(number as u32);
-    let new = PackRun { pack: pack_number, blocks: blocks(frames[0].from, content_len(frames))? };
-    let reference = versions.reference(new);
-    check_reference(&reference)?;
-    if reference.iter().any(|run| run.pack.0 as usize >= index.old_packs.len()) {
-        return Err(WireError::malformed(WHAT, "a reference to no pack"));
-    }
-    let reference_len = blocks_of(&reference).bytes().0 as usize;
-    let mut both = vec![0; reference_len + new.blocks.count.bytes().0 as usize];
+    let Planned { pack, blocks, .. } = *planned;
+    let frames = &index.packs[pack.0 as usize].index.frames()[planned.frames.clone()];
+    let reference_len = blocks_of(&planned.reference).bytes().0 as usize;
+    let mut both = vec![0; reference_len + blocks.count.bytes().0 as usize];
     let mut rest = &mut both[..];
-    for run in &reference {
+    for run in &planned.reference {
         let (content, behind) = rest.split_at_mut(run.blocks.count.bytes().0 as usize);
         versions.read_old(*run, content)?;
         rest = behind;
     }
-    versions.read_new(new, rest)?;
+    versions.read_new(PackRun { pack, blocks }, rest)?;
     for frame in frames {
         let from = (frame.from - frames[0].from) as usize;
         verify("a frame", &rest[from..from + frame.len as usize], &frame.content)?;
     }
-    let stored = pack(&both, reference_len, level)?;
+    let stored = compress(&both, reference_len, level)?;
     both.truncate(reference_len);
     decode(frames, &stored, &both)?;
-    let digest = Digest::of(&stored);
     let unit = DeltaUnit {
         at: 0,
         stored_len: stored.len() as u32,
-        stored: digest,
-        pack: pack_number,
-        frames: first..last,
-        reference,
+        stored: Digest::of(&stored),
+        pack,
+        frames: planned.frames.clone(),
+        reference: planned.reference.clone(),
     };
     Ok((unit, stored))
-}
-
-fn blocks(from: u64, len: u64) -> Result<BlockRange, WireError> {
-    if from % BLOCK_SIZE != 0 || len % BLOCK_SIZE != 0 {
-        return Err(WireError::malformed(WHAT, "frames that are not of whole blocks"));
-    }
-    Ok(BlockRange::new(BlockNo(from / BLOCK_SIZE), BlockCount(len / BLOCK_SIZE)))
 }
 
 /// Leaves only those old packs in the list that a reference names, and counts anew.

@@ -43,8 +43,9 @@ pub use unit::UnitContent;
 /// Most content of old packs that a unit refers to, in bytes: with it, a unit and what is stored of
 /// that, whoever applies a delta stays within 150 MB, two units at a time included.
 pub const REFERENCE_MAX: u64 = 24 << 20;
-/// Most content of a unit, in bytes: that of a whole pack as they are published.
-pub const UNIT_MAX: u64 = 16 << 20;
+/// Most content of a unit, in bytes: half of a pack's as they are published. With the longest reference
+/// it makes 32 MiB, a window for which an author needs 400 MB; units of 16 MiB were no smaller.
+pub const UNIT_MAX: u64 = 8 << 20;
 /// Most bytes of an index, decompressed: the frames of 50 GB of new content fit. Whoever has more to
 /// bring does not need a delta.
 const INDEX_MAX: usize = 16 << 20;
@@ -133,7 +134,7 @@ impl DeltaIndex {
         &self.units
     }
 
-    /// The frames of one of its units.
+    /// The frames of one of its units. Another delta's units have no meaning here.
     pub fn frames(&self, unit: &DeltaUnit) -> &[FrameInfo] {
         &self.packs[unit.pack.0 as usize].index.frames()[unit.frames.clone()]
     }

@@ -2,19 +2,20 @@
 
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, ErrorCode};
 
-use super::{DeltaIndex, DeltaUnit, UNIT_MAX};
+use super::{DeltaIndex, DeltaUnit, content_len};
 use crate::WireError;
 use crate::error::verify;
 use crate::frame::FrameInfo;
 
 const WHAT: &str = "a unit of a delta";
+const NO_MEMORY: &str = "no memory for it";
 /// What every zstd frame begins with (RFC 8878, 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// The flag of a frame that is its own window (RFC 8878, 3.1.1.1.1.2).
 const SINGLE_SEGMENT: u8 = 0x20;
 /// Shortest and longest window of the encoder, as powers of two: the least that zstd knows, and what
 /// the longest reference and the longest unit come to.
-const WINDOW_BITS: (u32, u32) = (10, 26);
+const WINDOW_BITS: (u32, u32) = (10, 25);
 /// Where trees begin, as a power of two: 64 MiB of an author's memory.
 const HASH_BITS: u32 = 24;
 
@@ -75,8 +76,9 @@ pub(super) fn decode(
     stored: &[u8],
     reference: &[u8],
 ) -> Result<UnitContent, WireError> {
-    let len = super::content_len(frames).min(UNIT_MAX) as usize;
-    let content = UnitContent { frames: frames.to_vec(), content: unpack(stored, reference, len)? };
+    let len = content_len(frames) as usize;
+    let content =
+        UnitContent { frames: frames.to_vec(), content: decompress(stored, reference, len)? };
     for (frame, bytes) in content.frames() {
         verify("a frame", bytes, &frame.content)?;
     }
@@ -85,7 +87,7 @@ pub(super) fn decode(
 
 /// In one go, so that there is no window beside the content itself: that is also the only kind of
 /// frame that is accepted.
-fn unpack(stored: &[u8], reference: &[u8], len: usize) -> Result<Vec<u8>, WireError> {
+fn decompress(stored: &[u8], reference: &[u8], len: usize) -> Result<Vec<u8>, WireError> {
     let failed = |why: &str| WireError::Decompress { what: WHAT, why: why.into() };
     let is_single = stored.get(4).is_some_and(|flags| flags & SINGLE_SEGMENT != 0);
     if !stored.starts_with(&ZSTD_MAGIC) || !is_single {
@@ -98,9 +100,9 @@ fn unpack(stored: &[u8], reference: &[u8], len: usize) -> Result<Vec<u8>, WireEr
     if zstd_safe::find_frame_compressed_size(stored) != Ok(stored.len()) {
         return Err(failed("not one whole frame"));
     }
+    let mut context = DCtx::try_create().ok_or_else(|| failed(NO_MEMORY))?;
     let failed = |code| failed(zstd_safe::get_error_name(code));
     let mut content = Vec::with_capacity(len);
-    let mut context = DCtx::create();
     context.ref_prefix(reference).map_err(failed)?;
     context.decompress(&mut content, stored).map_err(failed)?;
     check_len(WHAT, len as u64, &content)?;
@@ -109,10 +111,15 @@ fn unpack(stored: &[u8], reference: &[u8], len: usize) -> Result<Vec<u8>, WireEr
 
 /// Compresses the content behind a reference. Both are in one buffer, one behind the other, as the
 /// encoder's result depends on whether they are.
-pub(super) fn pack(both: &[u8], reference_len: usize, level: i32) -> Result<Vec<u8>, WireError> {
+pub(super) fn compress(
+    both: &[u8],
+    reference_len: usize,
+    level: i32,
+) -> Result<Vec<u8>, WireError> {
     let failed = |code: ErrorCode| WireError::malformed(WHAT, zstd_safe::get_error_name(code));
     let (reference, content) = both.split_at(reference_len);
-    let mut context = CCtx::create();
+    let no_memory = || WireError::malformed(WHAT, NO_MEMORY);
+    let mut context = CCtx::try_create().ok_or_else(no_memory)?;
     for parameter in parameters(both.len(), level) {
         context.set_parameter(parameter).map_err(failed)?;
     }

@@ -11,6 +11,8 @@
 
 mod names;
 mod share;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -68,7 +68,7 @@ fn window(runs: &[(u64, PackRun)], first: u64, end: u64) -> Vec<PackRun> {
 }
 
 /// Runs of a file without those blocks.
-fn without(all: &[(u64, PackRun)], kept: Vec<PackRun>) -> Vec<(u64, PackRun)> {
+pub(super) fn without(all: &[(u64, PackRun)], kept: Vec<PackRun>) -> Vec<(u64, PackRun)> {
     let kept = sorted_apart(kept);
     let mut left = Vec::new();
     for (within, run) in all {

@@ -9,7 +9,7 @@ use goldleaf_block::{
 use goldleaf_store::Digest;
 use goldleaf_wire::{
     DeltaEffort, DeltaIndex, DiskFile, Effort, Known, PackRun, Pairing, REFERENCE_MAX, Side,
-    Versions, WireError, WireMap, make_delta, publish,
+    UNIT_MAX, Versions, WireError, WireMap, make_delta, publish,
 };
 use proptest::prelude::*;
 
@@ -18,13 +18,16 @@ use crate::published::{Disk, whole};
 const BLOCK: usize = BLOCK_SIZE as usize;
 const EFFORT: DeltaEffort = DeltaEffort { level: 3, threads: 2, unit: ByteLen(512 << 10) };
 
+/// A file's path, and its extents.
+type Placed = (Vec<u8>, Vec<(BlockNo, BlockRange)>);
+
 /// What was published of one disk.
 pub struct Published {
     disk: Vec<u8>,
     pub map: WireMap,
     /// Heads of packs, by name.
     heads: BTreeMap<Digest, Vec<u8>>,
-    files: Vec<(Vec<u8>, Vec<(BlockNo, BlockRange)>)>,
+    files: Vec<Placed>,
 }
 
 impl Published {
@@ -302,7 +305,7 @@ fn references_of_a_large_file_are_bounded() {
     let mut changed = content.clone();
     changed.iter_mut().step_by(BLOCK).for_each(|byte| *byte ^= 1);
     let (old, new) = versions(&files(&[("large", content)]), &files(&[("large", changed)]));
-    let effort = DeltaEffort { unit: ByteLen(16 << 20), ..EFFORT };
+    let effort = DeltaEffort { unit: ByteLen(UNIT_MAX), ..EFFORT };
     let (old_files, new_files) = (old.files(), new.files());
     let pairing = Pairing::new(
         Side { map: &old.map, files: &old_files },

@@ -86,7 +86,7 @@ fn units() {
         40, 181, 47, 253, 96, 0, 47, 141, 0, 0, 24, 0, 0, 120, 2, 0, 253, 63, 0, 167, 23, 250, 23,
         0, 255, 96, 1,
     ];
-    let reference: Vec<u8> = (0..4096u32).map(|at| (at * at >> 7) as u8).collect();
+    let reference: Vec<u8> = (0..4096u32).map(|at| ((at * at) >> 7) as u8).collect();
     let content = [&reference[1..], b"x"].concat().repeat(3);
     assert_eq!(decoded(&STORED, &reference, &content).unwrap(), content);
 }
