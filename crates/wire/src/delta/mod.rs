@@ -46,6 +46,8 @@ pub const REFERENCE_MAX: u64 = 24 << 20;
 /// Most content of a unit, in bytes: half of a pack's as they are published. With the longest reference
 /// it makes 32 MiB, a window for which an author needs 400 MB; units of 16 MiB were no smaller.
 pub const UNIT_MAX: u64 = 8 << 20;
+// What is stored of a unit may be as long as its content. The rest of the 150 MB is the index's.
+const _: () = assert!(2 * (REFERENCE_MAX + 2 * UNIT_MAX) < 90_000_000);
 /// Most bytes of an index, decompressed: the frames of 50 GB of new content fit. Whoever has more to
 /// bring does not need a delta.
 const INDEX_MAX: usize = 16 << 20;
