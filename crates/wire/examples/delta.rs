@@ -2,8 +2,8 @@
 //! `cargo run --release -p goldleaf-wire --example delta -- make OLD NEW SCRATCH`, and then
 //! `apply SCRATCH`.
 //!
-//! Each tree becomes a disk, file behind file in the order of paths, below SCRATCH; what was published
-//! there is used again. `every` makes a delta of every so-manieth new pack only.
+//! Each tree becomes a disk, file behind file in the order of paths, below SCRATCH; what was
+//! published there is used again. `every` makes a delta of every so-manieth new pack only.
 #![allow(clippy::unwrap_used, missing_docs, reason = "an example")]
 
 use std::collections::HashMap;

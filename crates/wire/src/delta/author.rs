@@ -48,8 +48,8 @@ pub type DeltaSink<'a> = dyn FnMut(Vec<u8>) -> io::Result<()> + 'a;
 /// Makes a delta of all frames of new packs. `old` are the names of the old packs, `heads` what is
 /// before the frames of the new ones: [`Versions`] counts packs as they do.
 ///
-/// The units go to the sink as they are made. They belong behind the head, which is returned with its
-/// digest, the delta's name: all units must be known before it can be written.
+/// The units go to the sink as they are made. They belong behind the head, which is returned with
+/// its digest, the delta's name: all units must be known before it can be written.
 pub fn make_delta(
     old: &[Digest],
     heads: &[Vec<u8>],
@@ -90,8 +90,8 @@ struct Planned {
     reference: Vec<PackRun>,
 }
 
-/// Cuts the frames of each pack into units, with their references. When there are as many runs as an
-/// index may have, those that are left get none: they are compressed by themselves.
+/// Cuts the frames of each pack into units, with their references. When there are as many runs as
+/// an index may have, those that are left get none: they are compressed by themselves.
 fn plan(
     index: &DeltaIndex,
     unit_len: u64,
@@ -152,8 +152,8 @@ fn encode(
     })
 }
 
-/// What was compressed is decompressed again and compared: an encoder's bug must not get as far as a
-/// delta.
+/// What was compressed is decompressed again and compared: an encoder's bug must not get as far as
+/// a delta.
 fn encode_unit(
     index: &DeltaIndex,
     planned: &Planned,

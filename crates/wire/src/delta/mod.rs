@@ -9,21 +9,22 @@
 //!                             │ cut, verified     units, one behind the other
 //!   new pack           │frame│frame│frame│
 //! ```
-//! A *unit* is some frames of one new pack, one behind the other, compressed as one zstd frame after
-//! a *reference*: content of old packs that is likely to be alike. It is another encoding of content
-//! that is named already: the delta brings the heads of the new packs with it, and each frame is
-//! compared with its digest there. So a delta need not be believed, and a wrong one is useless and
-//! no more: frames that no delta brings come from their packs.
+//! A *unit* is some frames of one new pack, one behind the other, compressed as one zstd frame
+//! after a *reference*: content of old packs that is likely to be alike. It is another encoding of
+//! content that is named already: the delta brings the heads of the new packs with it, and each
+//! frame is compared with its digest there. So a delta need not be believed, and a wrong one is
+//! useless and no more: frames that no delta brings come from their packs.
 //!
 //! The index comes first, so that a delta can be used while it arrives. The delta's name is the
 //! digest of all that is before the units, and the index has the digest of each: as with packs, the
 //! decompressor sees nothing that the delta's author did not make.
 //!
-//! The index: number of old packs, then their names; number of new packs, then of each the length of
-//! its head, and the head; number of units, then their columns: packs since the unit before, frames
-//! left out since then, frames, runs of the reference, length of what is stored, and its digest; then
-//! the columns of all runs: old pack, first block, both as differences from where the run before
-//! ended, and blocks. Numbers are varints. Units ascend, so that no frame comes twice.
+//! The index: number of old packs, then their names; number of new packs, then of each the length
+//! of its head, and the head; number of units, then their columns: packs since the unit before,
+//! frames left out since then, frames, runs of the reference, length of what is stored, and its
+//! digest; then the columns of all runs: old pack, as a difference from that of the run before;
+//! blocks; first block, as a difference from where the run before ended. Numbers are varints. Units
+//! ascend, so that no frame comes twice.
 
 mod author;
 mod parse;
@@ -43,15 +44,17 @@ pub use unit::UnitContent;
 /// Most content of old packs that a unit refers to, in bytes: with it, a unit and what is stored of
 /// that, whoever applies a delta stays within 150 MB, two units at a time included.
 pub const REFERENCE_MAX: u64 = 24 << 20;
-/// Most content of a unit, in bytes: half of a pack's as they are published. With the longest reference
-/// it makes 32 MiB, a window for which an author needs 400 MB; units of 16 MiB were no smaller.
+/// Most content of a unit, in bytes: half of a pack's as they are published. With the longest
+/// reference it makes 32 MiB, a window for which an author needs 400 MB; units of 16 MiB were no
+/// smaller.
 pub const UNIT_MAX: u64 = 8 << 20;
 // What is stored of a unit may be as long as its content. The rest of the 150 MB is the index's.
 const _: () = assert!(2 * (REFERENCE_MAX + 2 * UNIT_MAX) < 90_000_000);
-/// Most bytes of an index, decompressed: the frames of 50 GB of new content fit. Whoever has more to
-/// bring does not need a delta.
+/// Most bytes of an index, decompressed: the frames of 50 GB of new content fit. Whoever has more
+/// to bring does not need a delta.
 const INDEX_MAX: usize = 16 << 20;
-/// Most runs of all references. A run takes three bytes of an index, and eight times that in memory.
+/// Most runs of all references. A run takes three bytes of an index, and eight times that in
+/// memory.
 const RUNS_MAX: usize = 1 << 20;
 /// Most blocks in a pack.
 const PACK_BLOCKS_MAX: u64 = (crate::pack::PACK_FRAMES_MAX * FRAME_MAX) as u64 / BLOCK_SIZE;
@@ -98,8 +101,8 @@ pub struct DeltaUnit {
     pub pack: SourceIndex,
     /// Its frames that this is. There is one at least.
     pub frames: Range<usize>,
-    /// What must be here to read it, in this order: runs of [`DeltaIndex::old_packs`], 24 MiB at most.
-    /// Nobody checked that the old packs have as many blocks.
+    /// What must be here to read it, in this order: runs of [`DeltaIndex::old_packs`], 24 MiB at
+    /// most. Nobody checked that the old packs have as many blocks.
     pub reference: Vec<PackRun>,
 }
 

@@ -81,8 +81,8 @@ impl DeltaIndex {
         Ok(FIXED + stored)
     }
 
-    /// Reads what is before the units of the delta of that name. All that it says of the delta and of
-    /// the new packs is true of them; of old packs only the names are known.
+    /// Reads what is before the units of the delta of that name. All that it says of the delta and
+    /// of the new packs is true of them; of old packs only the names are known.
     pub fn parse(head: &[u8], name: &Digest) -> Result<Self, WireError> {
         let (expected, found) = (Self::head_len(head)? as u64, head.len() as u64);
         if expected != found {

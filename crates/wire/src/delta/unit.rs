@@ -13,8 +13,8 @@ const NO_MEMORY: &str = "no memory for it";
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// The flag of a frame that is its own window (RFC 8878, 3.1.1.1.1.2).
 const SINGLE_SEGMENT: u8 = 0x20;
-/// Shortest and longest window of the encoder, as powers of two: the least that zstd knows, and what
-/// the longest reference and the longest unit come to.
+/// Shortest and longest window of the encoder, as powers of two: the least that zstd knows, and
+/// what the longest reference and the longest unit come to.
 const WINDOW_BITS: (u32, u32) = (10, 25);
 /// Where trees begin, as a power of two: 64 MiB of an author's memory.
 const HASH_BITS: u32 = 24;
@@ -49,9 +49,9 @@ impl DeltaIndex {
     /// unit's reference, run behind run; whoever has it need not have verified it. Nothing is
     /// decompressed before it is verified, and nothing returned.
     ///
-    /// A reference of another length is [`WireError::Length`]; another reference of that length, or a
-    /// delta that was made wrong, is [`WireError::HashMismatch`] or [`WireError::Decompress`]. The
-    /// frames must come from their pack then.
+    /// A reference of another length is [`WireError::Length`]; another reference of that length, or
+    /// a delta that was made wrong, is [`WireError::HashMismatch`] or [`WireError::Decompress`].
+    /// The frames must come from their pack then.
     pub fn decode(
         &self,
         unit: &DeltaUnit,
@@ -129,9 +129,9 @@ pub(super) fn compress(
     Ok(stored)
 }
 
-/// The encoder's parameters for so many bytes of reference and content: its tables have room for all
-/// of them, so that the beginning of a reference is found as well as its end. What a level of zstd's
-/// has by itself is right for a window of 8 MiB.
+/// The encoder's parameters for so many bytes of reference and content: its tables have room for
+/// all of them, so that the beginning of a reference is found as well as its end. What a level of
+/// zstd's has by itself is right for a window of 8 MiB.
 fn parameters(len: usize, level: i32) -> [CParameter; 4] {
     let bits = len.next_power_of_two().ilog2().clamp(WINDOW_BITS.0, WINDOW_BITS.1);
     [

@@ -111,7 +111,8 @@ impl<'a> Pairing<'a> {
     }
 
     /// Old content that is likely to be like a run of a new pack: that pack is counted in
-    /// [`new_packs`](Self::new_packs), those of the answer in the old disk's map. It is 24 MiB at most.
+    /// [`new_packs`](Self::new_packs), those of the answer in the old disk's map. It is 24 MiB at
+    /// most.
     pub fn reference(&self, run: PackRun) -> Vec<PackRun> {
         let mut wanted: Vec<Wanted> = Vec::new();
         let mut numbers = BTreeMap::new();

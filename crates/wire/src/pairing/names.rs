@@ -78,7 +78,8 @@ fn key(way: Way, path: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// A path with each version in it made the same: digits, and dots, dashes and the like between them.
+/// A path with each version in it made the same: digits, and dots, dashes and the like between
+/// them.
 fn unversioned(path: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(path.len());
     let mut rest = path;

@@ -259,8 +259,8 @@ pub fn sealed(body: &[u8]) -> (Digest, Vec<u8>) {
     (Digest::of(&head), head)
 }
 
-/// A library that grew at its beginning, under a new name: all of its blocks are new, and nearly none
-/// of its bytes.
+/// A library that grew at its beginning, under a new name: all of its blocks are new, and nearly
+/// none of its bytes.
 fn grown() -> (Published, Published) {
     let content = noise(1, 700_000);
     let longer = [&b"more"[..], &content].concat();

@@ -78,8 +78,8 @@ fn deltas() {
     assert!(good().parse().is_ok());
 }
 
-/// What zstd 1.5.7 wrote after a reference, every release must read: three times all of it but for its
-/// first byte, and that one behind.
+/// What zstd 1.5.7 wrote after a reference, every release must read: three times all of it but for
+/// its first byte, and that one behind.
 #[test]
 fn units() {
     const STORED: [u8; 27] = [

@@ -123,7 +123,8 @@ fn fields_beyond_their_limits_are_refused() {
     }
     // Frames that come twice cannot even be said: the second unit begins behind the first.
     refused(|body| body.units[1] = [0, 0, 2, 1, 40]);
-    // Runs: no such pack, none of no blocks, none longer than any pack, none before or past all ends.
+    // Runs: no such pack, none of no blocks, none longer than any pack, none before or past all
+    // ends.
     for (run, field, value) in [
         (0, 0, 2),
         (0, 0, -1),
