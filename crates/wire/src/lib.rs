@@ -11,23 +11,34 @@
 //! ```
 //! A *frame* is what is compressed, hashed, fetched and verified at once. A *pack* is one object on
 //! a server: an index of its frames, and the frames. Its name is the digest of the index, which has
-//! the digests of the frames; a map names packs, and whoever is trusted names the map. So every byte
-//! that is used hangs on one signature.
+//! the digests of the frames; a map names packs, and whoever is trusted names the map. So every
+//! byte that is used hangs on one signature.
+//!
+//! A *delta* is another encoding of the frames of new packs, for whoever has an older version: some
+//! frames at once, compressed after the content that they were probably made from. What it gives is
+//! compared with the packs' digests.
 //!
 //! Everything here is read from people who may be hostile. A frame's stored bytes are verified
-//! before they are decompressed, so that the decompressor sees nothing that its author did not make,
-//! and it writes into as much memory as the index says that the content has, and no more.
+//! before they are decompressed, so that the decompressor sees nothing that its author did not
+//! make, and it writes into as much memory as the index says that the content has, and no more.
 #![forbid(unsafe_code)]
 
+mod delta;
 mod error;
 mod frame;
 mod map;
 mod pack;
+mod pairing;
 mod publish;
 mod varint;
 
+pub use delta::{
+    DeltaEffort, DeltaIndex, DeltaSink, DeltaUnit, NewPack, PackRun, REFERENCE_MAX, UNIT_MAX,
+    UnitContent, Versions, make_delta,
+};
 pub use error::WireError;
 pub use frame::{Encoded, FRAME_MAX, FrameInfo, Method};
 pub use map::{PackRef, WireMap};
 pub use pack::{PACK_FRAMES_MAX, PackIndex, assemble};
+pub use pairing::{DiskFile, Pairing, Side};
 pub use publish::{Effort, Known, Sink, publish};

@@ -5,6 +5,7 @@ use goldleaf_block::{BlockCount, BlockNo, BlockRange, ExtentMap, MapExtent, Sour
 use goldleaf_store::Digest;
 use goldleaf_wire::{Encoded, Method, PackRef, WireMap, assemble};
 
+use crate::hostile_deltas::{decoded, good};
 use crate::packs::read;
 
 /// A pack as it was written by hand: compressors may change, what is stored may not be read
@@ -64,4 +65,28 @@ fn maps() {
         "fa9a20009edfd8ad6543437bbc1bed80da874495fb5dc742e3f2d280ee90ecd7"
     );
     assert_eq!(WireMap::from_bytes(&bytes).unwrap().map, map);
+}
+
+/// An index as it was written by hand, field by field.
+#[test]
+fn deltas() {
+    let body = good().bytes();
+    assert_eq!(
+        Digest::of(&body).to_string(),
+        "0780bf7cce1f3a25b075bae9dd37376d0bd3988a97f4d3ec2fe751efec570e94"
+    );
+    assert!(good().parse().is_ok());
+}
+
+/// What zstd 1.5.7 wrote after a reference, every release must read: three times all of it but for
+/// its first byte, and that one behind.
+#[test]
+fn units() {
+    const STORED: [u8; 27] = [
+        40, 181, 47, 253, 96, 0, 47, 141, 0, 0, 24, 0, 0, 120, 2, 0, 253, 63, 0, 167, 23, 250, 23,
+        0, 255, 96, 1,
+    ];
+    let reference: Vec<u8> = (0..4096u32).map(|at| ((at * at) >> 7) as u8).collect();
+    let content = [&reference[1..], b"x"].concat().repeat(3);
+    assert_eq!(decoded(&STORED, &reference, &content).unwrap(), content);
 }

@@ -15,7 +15,7 @@ use crate::packs::read;
 const BLOCK: usize = BLOCK_SIZE as usize;
 
 /// A disk in memory.
-struct Disk(Vec<u8>);
+pub struct Disk(pub Vec<u8>);
 
 impl ReadBlocks for Disk {
     fn len(&self) -> ByteLen {
@@ -80,7 +80,7 @@ impl Author {
     }
 }
 
-fn whole(disk: &Disk) -> Vec<BlockRange> {
+pub fn whole(disk: &Disk) -> Vec<BlockRange> {
     vec![BlockRange::new(BlockNo(0), BlockCount((disk.0.len() / BLOCK) as u64))]
 }
 
