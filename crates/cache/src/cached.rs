@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::fmt;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use goldleaf_block::{BLOCK_SIZE, BlockError, ByteLen, ByteOffset, RangeKind, ReadBlocks};
 use goldleaf_store::Digest;
-use goldleaf_wire::{FrameInfo, PackIndex, PackRef, WireError};
+use goldleaf_wire::{FrameInfo, PackIndex, WireError};
 
 use crate::files::{Slot, blocks_of};
 use crate::{Cache, CacheError};
@@ -20,18 +21,36 @@ pub type SupplyError = Box<dyn Error + Send + Sync>;
 /// Takes the next bytes of what was asked for; [`ControlFlow::Break`] when no more are wanted.
 pub type Take<'a> = dyn FnMut(&[u8]) -> ControlFlow<()> + 'a;
 
+/// What is carried to a cache, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Carried {
+    /// A pack.
+    Pack(Digest),
+    /// A delta.
+    Delta(Digest),
+}
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Carried::Pack(name) => write!(f, "pack {name}"),
+            Carried::Delta(name) => write!(f, "delta {name}"),
+        }
+    }
+}
+
 /// Brings what has not arrived. What it brings is believed for nothing.
 pub trait Supply: Send + Sync {
-    /// Hands out bytes of a pack, in order, as they arrive.
+    /// Hands out bytes of an object, in order, as they arrive.
     fn stream(
         &self,
-        pack: &PackRef,
+        object: Carried,
         range: Range<u64>,
         take: &mut Take<'_>,
     ) -> Result<(), SupplyError>;
 
-    /// What came of this pack was wrong. Returns whether it can come from somewhere else.
-    fn distrust(&self, pack: &PackRef) -> bool;
+    /// What came of it was wrong. Returns whether it can come from somewhere else.
+    fn distrust(&self, object: Carried) -> bool;
 }
 
 /// How often what was brought may be wrong, and another try is worth it.
@@ -79,7 +98,8 @@ impl Cached {
             }
         };
         let byte = (block - slot.first) * BLOCK_SIZE;
-        let frame = index.frame_at(byte).ok_or_else(|| failed(slot, "a block in no frame"))?;
+        let frame =
+            index.frame_at(byte).ok_or_else(|| failed(slot.object(), "a block in no frame"))?;
         let blocks = blocks_of(slot, frame);
         let _turn = self.coming.turn(blocks.start);
         if self.cache.verified.has(blocks.clone()) {
@@ -134,14 +154,14 @@ impl Cached {
         if let Some(index) = self.cache.index(slot) {
             return Ok(index);
         }
-        self.until_right(slot, |supply| {
+        self.until_right(slot.object(), |supply| {
             let head = bytes(supply, slot, 0..slot.pack.head_len.into())?;
             self.cache.put_head(slot, &head).map_err(Failure::Cache)
         })
     }
 
     fn bring(&self, slot: &Slot, frame: &FrameInfo) -> Result<(), BlockError> {
-        self.until_right(slot, |supply| {
+        self.until_right(slot.object(), |supply| {
             let range = frame.at..frame.at + u64::from(frame.stored_len);
             self.cache.put(slot, frame, &bytes(supply, slot, range)?).map_err(Failure::Cache)
         })
@@ -150,20 +170,21 @@ impl Cached {
     /// Asks once more where what came was wrong, and then whoever else there is.
     pub(crate) fn until_right<T>(
         &self,
-        slot: &Slot,
+        object: Carried,
         mut attempt: impl FnMut(&dyn Supply) -> Result<T, Failure>,
     ) -> Result<T, BlockError> {
         let Some(supply) = &self.supply else {
-            return Err(failed(slot, "not all of it is here, and there is nowhere to get it from"));
+            let why = "not all of it is here, and there is nowhere to get it from";
+            return Err(failed(object, why));
         };
         for round in 0..TRIES {
             match attempt(supply.as_ref()) {
                 Err(Failure::Cache(CacheError::Wire(_)))
-                    if round == 0 || supply.distrust(&slot.pack) => {}
-                other => return other.map_err(|failure| failure.of(slot)),
+                    if round == 0 || supply.distrust(object) => {}
+                other => return other.map_err(|failure| failure.of(object)),
             }
         }
-        attempt(supply.as_ref()).map_err(|failure| failure.of(slot))
+        attempt(supply.as_ref()).map_err(|failure| failure.of(object))
     }
 }
 
@@ -176,7 +197,7 @@ fn bytes(supply: &dyn Supply, slot: &Slot, range: Range<u64>) -> Result<Vec<u8>,
         bytes.extend_from_slice(&piece[..wanted]);
         if bytes.len() == len { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    supply.stream(&slot.pack, range, &mut take).map_err(Failure::Supply)?;
+    supply.stream(slot.object(), range, &mut take).map_err(Failure::Supply)?;
     Ok(bytes)
 }
 
@@ -189,24 +210,24 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    fn of(self, slot: &Slot) -> BlockError {
+    fn of(self, object: Carried) -> BlockError {
         match self {
-            Failure::Supply(error) => failed(slot, &error.to_string()),
+            Failure::Supply(error) => failed(object, &error.to_string()),
             Failure::Cache(CacheError::Io { what, source }) => BlockError::io(what, &source),
             Failure::Cache(CacheError::Wire(WireError::HashMismatch {
                 expected, found, ..
             })) => BlockError::Corrupt {
-                place: format!("pack {}, as it arrives", slot.pack.name),
+                place: format!("{object}, as it arrives"),
                 expected: expected.to_string(),
                 found: found.to_string(),
             },
-            Failure::Cache(other) => failed(slot, &other.to_string()),
+            Failure::Cache(other) => failed(object, &other.to_string()),
         }
     }
 }
 
-fn failed(slot: &Slot, why: &str) -> BlockError {
-    let message = format!("pack {}: {why}", slot.pack.name);
+fn failed(object: Carried, why: &str) -> BlockError {
+    let message = format!("{object}: {why}");
     BlockError::Io { what: "bringing content", message, code: None }
 }
 

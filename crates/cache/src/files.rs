@@ -10,9 +10,9 @@ use goldleaf_store::Digest;
 use goldleaf_wire::{FrameInfo, PackIndex, PackRef, WireError};
 use serde::{Deserialize, Serialize};
 
-use crate::CacheError;
 use crate::bitmap::Bitmap;
 use crate::error::io as io_error;
+use crate::{CacheError, Carried};
 
 /// Longest list of packs that is read, in bytes: a hundred thousand packs fit.
 const LIST_LIMIT: u64 = 32 << 20;
@@ -42,6 +42,10 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    pub fn object(&self) -> Carried {
+        Carried::Pack(self.pack.name)
+    }
+
     pub fn blocks(&self) -> Range<u64> {
         self.first..self.first + self.pack.blocks.0
     }
@@ -165,10 +169,19 @@ impl Cache {
         frame: &FrameInfo,
         stored: &[u8],
     ) -> Result<(), CacheError> {
-        let content = frame.decode(stored)?;
+        self.put_content(slot, frame, &frame.decode(stored)?)
+    }
+
+    /// Takes the content of a frame, which was compared with its digest.
+    pub(crate) fn put_content(
+        &self,
+        slot: &Slot,
+        frame: &FrameInfo,
+        content: &[u8],
+    ) -> Result<(), CacheError> {
         let blocks = blocks_of(slot, frame);
         self.content
-            .write_all_at(&content, blocks.start * BLOCK_SIZE)
+            .write_all_at(content, blocks.start * BLOCK_SIZE)
             .map_err(io_error("keeping content"))?;
         self.verified.set(blocks.clone());
         self.have.set(blocks);

@@ -16,7 +16,7 @@ use crate::{CacheError, Cached, Supply};
 
 /// Frames that are here and lie between missing ones are brought again, where that is less than
 /// this many bytes: asking anew costs more.
-const GAP: u64 = 256 << 10;
+pub(crate) const GAP: u64 = 256 << 10;
 
 /// Told after each frame how much has arrived; [`ControlFlow::Break`] ends the filling.
 pub type Told<'a> = dyn Fn(BlockCount) -> ControlFlow<()> + Sync + 'a;
@@ -58,9 +58,9 @@ impl Cached {
             Some(index) => self.missing(slot, &index),
         };
         for run in runs {
-            if !self
-                .until_right(slot, |supply| Arriving::new(self, slot, &run, told).all(supply))?
-            {
+            if !self.until_right(slot.object(), |supply| {
+                Arriving::new(self, slot, &run, told).all(supply)
+            })? {
                 return Ok(false);
             }
         }
@@ -85,7 +85,7 @@ impl Cached {
     }
 }
 
-fn not_kept(error: &CacheError) -> BlockError {
+pub(crate) fn not_kept(error: &CacheError) -> BlockError {
     BlockError::Io { what: "keeping what has arrived", message: error.to_string(), code: None }
 }
 
@@ -140,7 +140,7 @@ impl<'a> Arriving<'a> {
                 }
             }
         };
-        let streamed = supply.stream(&slot.pack, range, &mut take);
+        let streamed = supply.stream(slot.object(), range, &mut take);
         if let Some(error) = wrong {
             return Err(Failure::Cache(error));
         }

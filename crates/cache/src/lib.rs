@@ -15,15 +15,19 @@
 //! The bits are a hint and no promise: a power cut may lose them or the content, so what they say is
 //! there is verified at its first use in each process. They are written when the content is durable,
 //! so that a disk that was whole once is whole offline.
+//!
+//! New packs may come as a delta, another encoding of their frames for whoever has older packs. What
+//! it does not bring, and what of it is wrong, comes from the packs.
 #![forbid(unsafe_code)]
 
 mod bitmap;
 mod cached;
+mod delta;
 mod error;
 mod files;
 mod fill;
 
-pub use cached::{Cached, Supply, SupplyError, Take};
+pub use cached::{Cached, Carried, Supply, SupplyError, Take};
 pub use error::CacheError;
 pub use files::{Cache, sidecars};
 pub use fill::Told;

@@ -21,10 +21,12 @@ const PACK_LIMIT: u64 = 64 << 20;
 
 /// Writes versions into a feed's directory.
 pub struct Publisher {
-    packs: Arc<dyn Dir>,
+    pub(crate) packs: Arc<dyn Dir>,
+    pub(crate) deltas: Arc<dyn Dir>,
     maps: Arc<dyn Dir>,
     versions: Arc<dyn Dir>,
-    effort: Effort,
+    /// How much is done to make it small.
+    pub effort: Effort,
     known: Known,
     /// What was written so far.
     pub written: Written,
@@ -39,6 +41,8 @@ pub struct Written {
     pub pack_bytes: u64,
     /// Length of the maps, in bytes.
     pub map_bytes: u64,
+    /// Length of the deltas, in bytes.
+    pub delta_bytes: u64,
 }
 
 impl Written {
@@ -48,6 +52,7 @@ impl Written {
             packs: self.packs + other.packs,
             pack_bytes: self.pack_bytes + other.pack_bytes,
             map_bytes: self.map_bytes + other.map_bytes,
+            delta_bytes: self.delta_bytes + other.delta_bytes,
         }
     }
 }
@@ -58,11 +63,11 @@ impl Publisher {
         let shelf = |name: &str| {
             dir.create_dir(name).map_err(FeedError::io(format!("making the directory {name}")))
         };
-        let (packs, maps, versions) =
-            (shelf(names::PACKS)?, shelf(names::MAPS)?, shelf(names::VERSIONS)?);
+        let (packs, deltas) = (shelf(names::PACKS)?, shelf(names::DELTAS)?);
+        let (maps, versions) = (shelf(names::MAPS)?, shelf(names::VERSIONS)?);
         dir.sync().map_err(FeedError::io("making a feed's directory"))?;
         let (known, written) = (Known::default(), Written::default());
-        Ok(Self { packs, maps, versions, effort, known, written })
+        Ok(Self { packs, deltas, maps, versions, effort, known, written })
     }
 
     /// Learns what a disk that was published has, so that it is not published again.

@@ -5,13 +5,15 @@
 //!   versions/DIGEST                a version of a LivePC: its image, layers, rules, hardware
 //!   maps/DIGEST                    a disk over packs
 //!   packs/DIGEST                   content
+//!   deltas/DIGEST                  the same content, for whoever has an older version
 //! ```
-//! Metadata name versions, versions name maps, maps name packs, each by digest: all of it hangs on
-//! signatures, wherever it is carried. Feeds of one directory share content. All but the newest
+//! Metadata name versions and deltas, versions name maps, maps name packs, each by digest: all of it
+//! hangs on signatures, wherever it is carried. Feeds of one directory share content. All but the newest
 //! timestamp is written once and never changed.
 #![forbid(unsafe_code)]
 
 mod author;
+mod deltas;
 mod error;
 pub mod names;
 mod offer;
@@ -19,9 +21,10 @@ mod reader;
 mod version;
 
 pub use author::{Publisher, Written};
+pub use deltas::{Disk, Pair};
 pub use error::FeedError;
 pub use names::Location;
-pub use offer::{Offer, offers, target_name};
+pub use offer::{Offer, OfferedDelta, offers, target_name};
 pub use reader::Channel;
 pub use version::{
     FORMAT, LivePcVersion, Object, PublishedImage, PublishedLayer, PublishedVolume, VERSION_MAX,

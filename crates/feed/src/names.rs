@@ -5,6 +5,8 @@ use goldleaf_store::Digest;
 
 /// Directory of packs.
 pub const PACKS: &str = "packs";
+/// Directory of deltas.
+pub const DELTAS: &str = "deltas";
 /// Directory of maps.
 pub const MAPS: &str = "maps";
 /// Directory of versions.
@@ -17,6 +19,11 @@ pub const METADATA: &str = "metadata";
 /// The path of a pack.
 pub fn pack(name: &Digest) -> String {
     format!("{PACKS}/{name}")
+}
+
+/// The path of a delta.
+pub fn delta(name: &Digest) -> String {
+    format!("{DELTAS}/{name}")
 }
 
 /// The path of a map.

@@ -5,11 +5,11 @@ use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 
-use goldleaf_cache::{Supply, SupplyError, Take};
+use goldleaf_cache::{Carried, Supply, SupplyError, Take};
 use goldleaf_fetch::Source;
 use goldleaf_store::Digest;
 use goldleaf_trust::{Metadata, Target};
-use goldleaf_wire::{PackRef, WireMap};
+use goldleaf_wire::WireMap;
 
 use crate::version::{LivePcVersion, Object, VERSION_MAX};
 use crate::{FeedError, names};
@@ -50,9 +50,9 @@ impl Channel {
         Ok(WireMap::from_bytes(&bytes)?)
     }
 
-    /// What brings the content of packs.
-    pub fn packs(&self) -> Arc<dyn Supply> {
-        Arc::new(Packs(self.source.clone()))
+    /// What brings packs and deltas.
+    pub fn content(&self) -> Arc<dyn Supply> {
+        Arc::new(Content(self.source.clone()))
     }
 
     fn object(&self, path: &str, limit: u64) -> Result<Vec<u8>, FeedError> {
@@ -79,20 +79,27 @@ impl Metadata for Channel {
     }
 }
 
-/// Packs, from where a feed is carried.
-struct Packs(Arc<dyn Source>);
+/// Content, from where a feed is carried.
+struct Content(Arc<dyn Source>);
 
-impl Supply for Packs {
+fn path(object: Carried) -> String {
+    match object {
+        Carried::Pack(name) => names::pack(&name),
+        Carried::Delta(name) => names::delta(&name),
+    }
+}
+
+impl Supply for Content {
     fn stream(
         &self,
-        pack: &PackRef,
+        object: Carried,
         range: Range<u64>,
         take: &mut Take<'_>,
     ) -> Result<(), SupplyError> {
-        Ok(self.0.stream(&names::pack(&pack.name), range, take)?)
+        Ok(self.0.stream(&path(object), range, take)?)
     }
 
-    fn distrust(&self, pack: &PackRef) -> bool {
-        self.0.distrust(&names::pack(&pack.name))
+    fn distrust(&self, object: Carried) -> bool {
+        self.0.distrust(&path(object))
     }
 }

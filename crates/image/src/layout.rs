@@ -38,6 +38,15 @@ pub struct Layout {
     pub files: Vec<FileExtents>,
 }
 
+impl Layout {
+    /// What of a disk is no file's content: metadata, and what nothing explains.
+    pub fn unexplained_by_files(&self, disk_blocks: BlockCount) -> Vec<BlockRange> {
+        let mut files: Vec<_> = content(self).collect();
+        files.sort_unstable();
+        gaps(&files, disk_blocks)
+    }
+}
+
 /// A regular file and where its content lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileExtents {

@@ -33,8 +33,8 @@ mod publish;
 mod varint;
 
 pub use delta::{
-    DeltaEffort, DeltaIndex, DeltaSink, DeltaUnit, NewPack, PackRun, REFERENCE_MAX, UNIT_MAX,
-    UnitContent, Versions, make_delta,
+    DeltaEffort, DeltaIndex, DeltaRef, DeltaSink, DeltaUnit, NewPack, PackRun, REFERENCE_MAX,
+    UNIT_MAX, UnitContent, Versions, make_delta,
 };
 pub use error::WireError;
 pub use frame::{Encoded, FRAME_MAX, FrameInfo, Method};

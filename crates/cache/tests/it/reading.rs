@@ -8,7 +8,7 @@ use goldleaf_block::{
     BLOCK_SIZE, BlockCount, BlockError, BlockNo, BlockRange, ByteLen, ByteOffset, FileBlocks,
     ReadBlocks,
 };
-use goldleaf_cache::{Cache, Cached, Supply, SupplyError, Take};
+use goldleaf_cache::{Cache, Cached, Carried, Supply, SupplyError, Take};
 use goldleaf_host::Dir;
 use goldleaf_host::sim::SimDir;
 use goldleaf_wire::{Effort, Known, PackRef, publish};
@@ -24,9 +24,10 @@ struct Server {
 }
 
 impl Server {
-    fn bytes(&self, pack: &PackRef, range: Range<u64>) -> Result<Vec<u8>, SupplyError> {
+    fn bytes(&self, object: Carried, range: Range<u64>) -> Result<Vec<u8>, SupplyError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let (_, bytes) = self.packs.iter().find(|known| known.0 == *pack).ok_or("no such pack")?;
+        let is_it = |(known, _): &&(PackRef, Vec<u8>)| Carried::Pack(known.name) == object;
+        let (_, bytes) = self.packs.iter().find(is_it).ok_or("no such pack")?;
         let mut bytes = bytes[range.start as usize..range.end as usize].to_vec();
         if self.lies.load(Ordering::Relaxed) {
             let middle = bytes.len() / 2;
@@ -39,11 +40,11 @@ impl Server {
 impl Supply for Server {
     fn stream(
         &self,
-        pack: &PackRef,
+        object: Carried,
         range: Range<u64>,
         take: &mut Take<'_>,
     ) -> Result<(), SupplyError> {
-        for piece in self.bytes(pack, range)?.chunks(10_000) {
+        for piece in self.bytes(object, range)?.chunks(10_000) {
             if take(piece).is_break() {
                 break;
             }
@@ -51,7 +52,7 @@ impl Supply for Server {
         Ok(())
     }
 
-    fn distrust(&self, _pack: &PackRef) -> bool {
+    fn distrust(&self, _object: Carried) -> bool {
         // The second source is honest.
         self.distrusted.fetch_add(1, Ordering::Relaxed);
         self.lies.swap(false, Ordering::Relaxed)
@@ -198,11 +199,11 @@ struct Liar(Arc<Server>);
 impl Supply for Liar {
     fn stream(
         &self,
-        pack: &PackRef,
+        object: Carried,
         range: Range<u64>,
         take: &mut Take<'_>,
     ) -> Result<(), SupplyError> {
-        let mut bytes = self.0.bytes(pack, range.clone())?;
+        let mut bytes = self.0.bytes(object, range.clone())?;
         if range.start > 0 {
             bytes[0] ^= 0x80;
         }
@@ -210,7 +211,7 @@ impl Supply for Liar {
         Ok(())
     }
 
-    fn distrust(&self, _pack: &PackRef) -> bool {
+    fn distrust(&self, _object: Carried) -> bool {
         false
     }
 }

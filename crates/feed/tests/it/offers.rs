@@ -4,7 +4,7 @@ use goldleaf_feed::{FeedError, Location, Offer, offers, target_name};
 use goldleaf_trust::{Target, Targets};
 
 fn offer(version: u64, stage: u8) -> Offer {
-    Offer { version, published_unix_secs: 1_800_000_000, stage }
+    Offer { version, published_unix_secs: 1_800_000_000, stage, deltas: Vec::new() }
 }
 
 fn target(offer: Offer) -> Target {

@@ -42,7 +42,7 @@ fn channel(dir: &SimDir) -> Channel {
 fn arrive(channel: &Channel, wire: &WireMap) -> Vec<u8> {
     let cache = Cache::create(Arc::new(SimDir::new()), "data", &wire.packs).unwrap();
     let starts: Vec<BlockNo> = cache.packs().map(|(_, at)| at).collect();
-    let cached = Cached::new(Arc::new(cache), Some(channel.packs()));
+    let cached = Cached::new(Arc::new(cache), Some(channel.content()));
     assert!(cached.fill(2, &|_| ControlFlow::Continue(())).unwrap());
     let mut blocks = vec![0; wire.map.blocks().0 as usize];
     for extent in wire.map.extents() {

@@ -46,6 +46,9 @@ pub struct Args {
     /// Publish what that version of the channel was, as the newest: a roll-back
     #[arg(long, value_name = "VERSION", conflicts_with = "draft")]
     again: Option<u64>,
+    /// From how many of the newest versions to make a delta: a small download for whoever has them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    deltas: usize,
     /// How many versions stay there, to be pinned or published again
     #[arg(long, value_name = "N", default_value_t = 10)]
     keep: usize,
@@ -64,6 +67,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         channel: args.channel.clone(),
         stage: args.stage,
         effort: Effort { level: if args.draft { QUICK } else { SMALL }, threads },
+        deltas: args.deltas,
         again: args.again,
         keep: args.keep,
         image_keys: keys,
@@ -83,6 +87,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         "new_packs": report.written.packs,
         "new_pack_bytes": report.written.pack_bytes,
         "map_bytes": report.written.map_bytes,
+        "delta_bytes": report.written.delta_bytes,
         "waits_for": report.waits.as_ref().map(missing),
     });
     app.answer(&value, || as_text(args, &report))
@@ -96,7 +101,11 @@ fn as_text(args: &Args, report: &PublishReport) -> String {
     }
     let packs = counted(report.written.packs, "new pack", "new packs");
     let bytes = size(report.written.pack_bytes);
-    let mut text = format!("{name} version {version} of {channel}: {packs}, {bytes}\n");
+    let mut text = format!("{name} version {version} of {channel}: {packs}, {bytes}");
+    if report.written.delta_bytes > 0 {
+        text += &format!("; {} for whoever has a version", size(report.written.delta_bytes));
+    }
+    text.push('\n');
     let metadata = args.to.join("feeds").join(name).join(channel).join("metadata");
     let metadata = metadata.display();
     match &report.waits {

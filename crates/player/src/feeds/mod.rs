@@ -9,6 +9,7 @@
 //! The LivePC of a subscription has its name, and so has its image; its layers are `NAME.LAYER`. All
 //! of them are as if they had been made here, but for what has not arrived yet of the image.
 
+mod deltas;
 mod publish;
 mod receive;
 mod subscription;

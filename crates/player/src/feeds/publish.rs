@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use goldleaf_block::{BlockNo, BlockRange, ByteLen, FileBlocks};
 use goldleaf_feed::{
-    Channel, FORMAT, LivePcVersion, Offer, PublishedImage, PublishedLayer, PublishedVolume,
-    Publisher, Written, names, offers, target_name,
+    Channel, FORMAT, LivePcVersion, Offer, OfferedDelta, PublishedImage, PublishedLayer,
+    PublishedVolume, Publisher, Written, names, offers, target_name,
 };
 use goldleaf_fetch::Directory;
 use goldleaf_host::{Dir, Progress};
@@ -19,6 +19,7 @@ use goldleaf_trust::{
 };
 use goldleaf_wire::Effort;
 
+use super::deltas::Differ;
 use crate::apps::{AppsLayer, AppsVersion};
 use crate::desktop::{StartOptions, volumes};
 use crate::home::step;
@@ -34,6 +35,8 @@ pub struct PublishOptions {
     pub stage: u8,
     /// How much is done to make it small.
     pub effort: Effort,
+    /// From how many of the channel's newest versions there is to be a delta.
+    pub deltas: usize,
     /// Publish again what this version of the channel was, as the newest: a roll-back.
     pub again: Option<u64>,
     /// How many versions of the channel stay there to be pinned or gone back to.
@@ -77,20 +80,25 @@ pub fn publish(
         None => BTreeMap::new(),
     };
     let now = home.clock.now_unix();
-    let (target, written) = work.target(&offered)?;
+    let (target, mut written) = work.target(&offered)?;
     let newest = offered.last_key_value();
-    let newest = newest.map(|(number, (offer, target))| (*number, *offer, target));
+    let newest = newest.map(|(_, (offer, target))| (offer, target));
     // The same for more people, or for fewer, is the same version.
-    let same = newest.filter(|(_, _, newest)| newest.hashes == target.hashes);
+    let same = newest.filter(|(_, newest)| newest.hashes == target.hashes);
     let version = match (same, newest) {
-        (Some((number, ..)), _) => number,
-        (None, newest) => newest.map_or(1, |(number, ..)| number + 1),
+        (Some((offer, _)), _) => offer.version,
+        (None, newest) => newest.map_or(1, |(offer, _)| offer.version + 1),
     };
     let stage = options.stage.min(100);
-    let is_new = same.is_none_or(|(_, offer, _)| offer.stage != stage);
+    let is_new = same.is_none_or(|(offer, _)| offer.stage != stage);
     let waits = if is_new {
-        let offer = Offer { version, published_unix_secs: now.as_secs(), stage };
-        offered.insert(version, (offer, offer.over(&target)?));
+        let deltas = match same {
+            Some((offer, _)) => offer.deltas.clone(),
+            None => work.deltas(&offered, &target, &mut written)?,
+        };
+        let offer = Offer { version, published_unix_secs: now.as_secs(), stage, deltas };
+        let target = offer.over(&target)?;
+        offered.insert(version, (offer, target));
         while offered.len() > options.keep.max(1) {
             offered.pop_first();
         }
@@ -173,6 +181,33 @@ impl Publishing<'_> {
         let before = offered.values().map(|(_, target)| self.channel.version(target));
         let before: Vec<LivePcVersion> = before.collect::<Result<_, _>>()?;
         step("publish.content", || self.content(&before))
+    }
+
+    /// Deltas from the newest versions of the channel to what is to be offered, and those that
+    /// there are already.
+    fn deltas(
+        &self,
+        offered: &BTreeMap<u64, (Offer, Target)>,
+        target: &Target,
+        written: &mut Written,
+    ) -> Result<Vec<OfferedDelta>, PlayerError> {
+        let before = offered.values().filter(|(_, known)| known.hashes == target.hashes);
+        let mut deltas: Vec<_> =
+            before.flat_map(|(offer, _)| offer.deltas.iter().cloned()).collect();
+        let to = self.channel.version(target)?.image;
+        let mut publisher = Publisher::open(self.dir.as_ref(), self.options.effort)?;
+        let (home, name, progress) = (self.home, &self.livepc.name[..], self.progress);
+        let differ = Differ { home, name, channel: &self.channel, progress };
+        for (_, target) in offered.values().rev().take(self.options.deltas) {
+            let from = self.channel.version(target)?.image;
+            let is_there = deltas.iter().any(|delta| delta.from == from.digest);
+            if !is_there && from.digest != to.digest {
+                let make = || differ.delta(&mut publisher, &from, &to);
+                deltas.extend(step("publish.delta", make)?);
+            }
+        }
+        *written = written.and(publisher.written);
+        Ok(deltas)
     }
 
     /// Writes what is new.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use goldleaf_block::{BlockCount, ByteLen, ByteOffset, MapDevice, ReadBlocks, SourceIndex};
 use goldleaf_cache::{Cache, Cached};
-use goldleaf_feed::{Channel, LivePcVersion, PublishedImage, PublishedLayer};
+use goldleaf_feed::{Channel, LivePcVersion, Offer, PublishedImage, PublishedLayer};
 use goldleaf_host::{Dir, Progress};
 use goldleaf_image::{ImageError, ImageVersion, VersionRecord, VolumeRecord, check_name, placed};
 use goldleaf_layer::Layer;
 use goldleaf_layer::rules::SiteRules;
 use goldleaf_store::{Digest, LiveSet, PackId, Store, pack_file_name};
+use goldleaf_wire::DeltaRef;
 
 use super::subscription::Wanted;
 use crate::apps::AppsVersion;
@@ -33,6 +34,14 @@ pub struct Arrival {
     pub is_new: bool,
     image: ImageVersion,
     livepc: LivePc,
+    /// A short way to the image from a version that is here.
+    difference: Option<Difference>,
+}
+
+/// A delta, and what is here of the version that it is from.
+struct Difference {
+    delta: DeltaRef,
+    from: Vec<Cached>,
 }
 
 /// Blocks of an image, here and in all.
@@ -68,8 +77,16 @@ impl Arrival {
         &self,
         told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
     ) -> Result<bool, PlayerError> {
-        for data in self.image.published() {
-            if !data.fill(STREAMS, &|_| told(arrived(&self.image)))? {
+        let told = |_| told(arrived(&self.image));
+        let missing = self.image.published().iter().filter(|data| !data.cache().is_whole());
+        for data in missing {
+            let fill = |by: &Difference| data.fill_from_delta(&by.delta, &by.from, &told);
+            let filled = self.difference.as_ref().map(fill);
+            // What it could not bring, for whatever reason, comes from the packs.
+            if let Some(Ok(false)) = filled {
+                return Ok(false);
+            }
+            if !data.fill(STREAMS, &told)? {
                 return Ok(false);
             }
         }
@@ -107,7 +124,8 @@ impl Receiver<'_> {
         let image_version = self.image(&version.image)?;
         let livepc = self.livepc(number, image_version, &version, before.as_ref())?;
         let image = self.home.images()?.open(self.name, Some(image_version))?;
-        Ok(Arrival { version: number, is_new, image, livepc })
+        let difference = self.difference(&wanted.offer)?;
+        Ok(Arrival { version: number, is_new, image, livepc, difference })
     }
 
     fn livepc(
@@ -140,6 +158,20 @@ impl Receiver<'_> {
         })
     }
 
+    /// The delta from the newest version of the image that there is one from.
+    fn difference(&self, offer: &Offer) -> Result<Option<Difference>, PlayerError> {
+        let images = self.home.images()?;
+        let from = |digest: &String| offer.deltas.iter().find(|delta| delta.from == *digest);
+        for version in images.record(self.name)?.versions.iter().rev() {
+            if let Some(delta) = from(&version.digest) {
+                let delta = delta.reference()?;
+                let from = images.open(self.name, Some(version.number))?.published().to_vec();
+                return Ok(Some(Difference { delta, from }));
+            }
+        }
+        Ok(None)
+    }
+
     /// The number that an image's version has here.
     fn image(&self, published: &PublishedImage) -> Result<u32, PlayerError> {
         let images = self.home.images()?;
@@ -155,22 +187,8 @@ impl Receiver<'_> {
         if wire.map.blocks() != published.blocks {
             return Err(PlayerError::corrupt("a published image", "a map of another length"));
         }
-        let volumes = published.volumes.iter().map(|volume| VolumeRecord {
-            mount: volume.mount.clone(),
-            start: volume.start,
-            len: volume.len,
-        });
-        let version = VersionRecord {
-            number: known.last().map_or(1, |version| version.number + 1),
-            digest: published.digest.clone(),
-            blocks: published.blocks,
-            created_unix_secs: published.created_unix_secs,
-            cause: published.cause.clone(),
-            os: published.os.clone(),
-            data: Vec::new(),
-            identity: published.identity.clone(),
-            volumes: volumes.collect(),
-        };
+        let number = known.last().map_or(1, |version| version.number + 1);
+        let version = version_record(published, number);
         Ok(images.add_published(self.name, version, &wire)?.number)
     }
 
@@ -234,7 +252,7 @@ impl Receiver<'_> {
         let cache =
             Cache::create(bench.dir.clone(), DATA, &wire.packs).map_err(ImageError::from)?;
         let starts: Vec<_> = cache.packs().map(|(_, at)| (SourceIndex(0), at)).collect();
-        let cached = Cached::new(cache.into(), Some(self.channel.packs()));
+        let cached = Cached::new(cache.into(), Some(self.channel.content()));
         let total = cached.cache().blocks().bytes().0;
         let told = |arrived: BlockCount| {
             self.progress.at("receiving a layer", arrived.bytes().0, total);
@@ -246,6 +264,26 @@ impl Receiver<'_> {
         let dir = bench.dir.create_dir("store").map_err(what())?;
         copy(&disk, published.pack_len, dir.as_ref(), &pack_file_name(pack))?;
         Ok(Store::open(dir)?)
+    }
+}
+
+/// An image's version as it is here, but for its data files.
+pub(super) fn version_record(published: &PublishedImage, number: u32) -> VersionRecord {
+    let volumes = published.volumes.iter().map(|volume| VolumeRecord {
+        mount: volume.mount.clone(),
+        start: volume.start,
+        len: volume.len,
+    });
+    VersionRecord {
+        number,
+        digest: published.digest.clone(),
+        blocks: published.blocks,
+        created_unix_secs: published.created_unix_secs,
+        cause: published.cause.clone(),
+        os: published.os.clone(),
+        data: Vec::new(),
+        identity: published.identity.clone(),
+        volumes: volumes.collect(),
     }
 }
 

@@ -222,7 +222,7 @@ pub fn current(home: &Home, name: &str) -> Result<Option<u64>, PlayerError> {
 pub fn supplier(home: &Home, image: &str) -> Option<Arc<dyn Supply>> {
     let record = peek(home, image).ok()?;
     let carried = source(home, &record.sources, Some(TRIES_OF_A_DISK)).ok()?;
-    Some(Channel::new(carried, &record.feed, &record.channel).packs())
+    Some(Channel::new(carried, &record.feed, &record.channel).content())
 }
 
 impl Subscription {
@@ -259,7 +259,8 @@ impl Subscription {
             }
             None => PlayerError::Refused("the channel has no version for this machine yet".into()),
         })?;
-        Ok(Wanted { offer, target, newest: newest.unwrap_or(offer.version) })
+        let newest = newest.unwrap_or(offer.version);
+        Ok(Wanted { offer, target, newest })
     }
 
     /// Takes a version of the channel. What of its image is not here yet is brought when it is

@@ -59,9 +59,18 @@ const RUNS_MAX: usize = 1 << 20;
 /// Most blocks in a pack.
 const PACK_BLOCKS_MAX: u64 = (crate::pack::PACK_FRAMES_MAX * FRAME_MAX) as u64 / BLOCK_SIZE;
 const MAGIC: &[u8; 8] = b"GLDELT\x00\x01";
-/// Bytes before the index.
+/// Bytes before the index: as many say how long it is.
 const FIXED: usize = MAGIC.len() + 8;
 const WHAT: &str = "a delta";
+
+/// A delta, as whoever offers it names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeltaRef {
+    /// Its name: the digest of all that is before its units.
+    pub name: Digest,
+    /// Length of all of it, in bytes.
+    pub len: u64,
+}
 
 /// A run of blocks of a pack's content. Which packs are counted is said where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

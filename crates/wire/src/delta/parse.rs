@@ -67,7 +67,10 @@ impl DeltaIndex {
         Ok([&MAGIC[..], lens.as_flattened(), &packed].concat())
     }
 
-    /// How many bytes there are before the units, as the first sixteen of them say.
+    /// How many bytes say how many there are before the units.
+    pub const FIRST: usize = FIXED;
+
+    /// How many bytes there are before the units, as the [first](Self::FIRST) of them say.
     pub fn head_len(first: &[u8]) -> Result<usize, WireError> {
         let mut reader = Reader::new(WHAT, first);
         if reader.array()? != *MAGIC {

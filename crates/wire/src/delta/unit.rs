@@ -44,6 +44,15 @@ impl UnitContent {
     }
 }
 
+impl DeltaUnit {
+    /// Fails unless this is what is stored of it. If it is, whoever carried it is not to blame for
+    /// what [`DeltaIndex::decode`] says.
+    pub fn verify(&self, stored: &[u8]) -> Result<(), WireError> {
+        check_len(WHAT, self.stored_len.into(), stored)?;
+        verify(WHAT, stored, &self.stored)
+    }
+}
+
 impl DeltaIndex {
     /// The content behind what was stored of one of its units. `reference` is the content of the
     /// unit's reference, run behind run; whoever has it need not have verified it. Nothing is
@@ -58,8 +67,7 @@ impl DeltaIndex {
         stored: &[u8],
         reference: &[u8],
     ) -> Result<UnitContent, WireError> {
-        check_len(WHAT, unit.stored_len.into(), stored)?;
-        verify(WHAT, stored, &unit.stored)?;
+        unit.verify(stored)?;
         check_len("a reference", unit.reference_blocks().bytes().0, reference)?;
         decode(self.frames(unit), stored, reference)
     }

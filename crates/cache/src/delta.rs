@@ -1,0 +1,191 @@
+//! Filling a cache from a delta.
+//!
+//! ```text
+//!   delta ── stream ──▶ unit ─┬─▶ frames, compared with their digests ──▶ this cache
+//!   caches of older packs ────┘ its reference
+//! ```
+//! A unit whose frames are here already, or whose reference is not, is passed over; so is one that
+//! its author made wrong. What no unit brought is missing still, and comes from the packs.
+
+use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
+
+use goldleaf_block::{BlockError, BlockNo, BlockRange, ReadBlocks};
+use goldleaf_store::Digest;
+use goldleaf_wire::{DeltaIndex, DeltaRef, DeltaUnit, PackRun, UnitContent, WireError};
+
+use crate::cached::Failure;
+use crate::files::{Slot, blocks_of};
+use crate::fill::{GAP, not_kept};
+use crate::{CacheError, Cached, Carried, Supply, Told};
+
+/// Packs by name: in which cache they are, and where.
+type Packs<'a> = HashMap<Digest, (&'a Cached, &'a Slot)>;
+
+impl Cached {
+    /// Brings what a delta has of these packs, and keeps it. `here` has the older packs that it may
+    /// refer to. Returns whether it came to its end: it did not when `told` ended it.
+    pub fn fill_from_delta(
+        &self,
+        delta: &DeltaRef,
+        here: &[Cached],
+        told: &Told<'_>,
+    ) -> Result<bool, BlockError> {
+        let object = Carried::Delta(delta.name);
+        let index = self.until_right(object, |supply| head(delta, supply))?;
+        let (own, older) = (packs(std::slice::from_ref(self)), packs(here));
+        let work = Work { cached: self, object, index: &index, own, older, told };
+        let filled = self.until_right(object, |supply| work.all(supply));
+        // What did arrive is kept, whatever became of the rest.
+        self.cache().keep().map_err(|error| not_kept(&error))?;
+        filled
+    }
+}
+
+/// The packs of caches, by name.
+fn packs<'a>(caches: &'a [Cached]) -> Packs<'a> {
+    let slots = |cached: &'a Cached| cached.cache().slots().iter().map(move |slot| (cached, slot));
+    caches.iter().flat_map(slots).map(|found| (found.1.pack.name, found)).collect()
+}
+
+/// Brings the index of a delta.
+fn head(delta: &DeltaRef, supply: &dyn Supply) -> Result<DeltaIndex, Failure> {
+    let wrong = |error: WireError| Failure::Cache(error.into());
+    let (mut head, mut head_len) = (Vec::new(), Ok(DeltaIndex::FIRST));
+    let mut take = |piece: &[u8]| {
+        head.extend_from_slice(piece);
+        if head.len() >= DeltaIndex::FIRST {
+            head_len = DeltaIndex::head_len(&head);
+        }
+        match head_len {
+            Ok(len) if head.len() < len => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    };
+    supply.stream(Carried::Delta(delta.name), 0..delta.len, &mut take).map_err(Failure::Supply)?;
+    head.truncate(head_len.map_err(wrong)?);
+    let index = DeltaIndex::parse(&head, &delta.name).map_err(wrong)?;
+    if index.len == delta.len {
+        return Ok(index);
+    }
+    let (what, expected, found) = ("a delta", delta.len, index.len);
+    Err(wrong(WireError::Length { what, expected, found }))
+}
+
+struct Work<'a> {
+    /// What is filled.
+    cached: &'a Cached,
+    object: Carried,
+    index: &'a DeltaIndex,
+    own: Packs<'a>,
+    older: Packs<'a>,
+    told: &'a Told<'a>,
+}
+
+impl<'a> Work<'a> {
+    /// Takes all that is of use, from where it was left. Returns whether it came to its end.
+    fn all(&self, supply: &dyn Supply) -> Result<bool, Failure> {
+        let units: Vec<_> =
+            self.index.units().iter().filter_map(|unit| self.wanted(unit)).collect();
+        let end = |unit: &DeltaUnit| unit.at + u64::from(unit.stored_len);
+        for run in units.chunk_by(|(one, _), (next, _)| next.at - end(one) < GAP) {
+            let range = run[0].0.at..end(run[run.len() - 1].0);
+            if !self.run(run, range, supply)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A unit and where its pack is in this cache, if it is missing here and can be read.
+    fn wanted(&self, unit: &'a DeltaUnit) -> Option<(&'a DeltaUnit, &'a Slot)> {
+        let name = self.index.packs()[unit.pack.0 as usize].name;
+        let (_, slot) = *self.own.get(&name)?;
+        let is_here = |frame| self.cached.cache().have.has(blocks_of(slot, frame));
+        let is_missing = !self.index.frames(unit).iter().all(is_here);
+        let is_readable = unit.reference.iter().all(|run| {
+            self.place(run).is_some_and(|(older, blocks)| {
+                older.cache().have.has(blocks.start.0..blocks.end().0)
+            })
+        });
+        (is_missing && is_readable).then_some((unit, slot))
+    }
+
+    /// Where a run of an older pack is; `None` where that pack is not here, or not as long.
+    fn place(&self, run: &PackRun) -> Option<(&'a Cached, BlockRange)> {
+        let name = self.index.old_packs()[run.pack.0 as usize];
+        let (older, slot) = *self.older.get(&name)?;
+        let start = BlockNo(slot.first + run.blocks.start.0);
+        let is_there = run.blocks.end().0 <= slot.pack.blocks.0;
+        is_there.then(|| (older, BlockRange::new(start, run.blocks.count)))
+    }
+
+    /// Takes units that lie behind one another in the delta.
+    fn run(
+        &self,
+        units: &[(&DeltaUnit, &Slot)],
+        range: Range<u64>,
+        supply: &dyn Supply,
+    ) -> Result<bool, Failure> {
+        let (mut at, mut rest, mut units) = (range.start, Vec::new(), units.iter());
+        let (mut wrong, mut stopped) = (None, false);
+        let mut take = |piece: &[u8]| {
+            self.cached.demand.let_pass();
+            rest.extend_from_slice(piece);
+            while let Some((unit, slot)) = units.as_slice().first() {
+                let skipped = (unit.at - at).min(rest.len() as u64);
+                rest.drain(..skipped as usize);
+                at += skipped;
+                if at < unit.at || rest.len() < unit.stored_len as usize {
+                    return ControlFlow::Continue(());
+                }
+                let stored: Vec<u8> = rest.drain(..unit.stored_len as usize).collect();
+                at += u64::from(unit.stored_len);
+                units.next();
+                if let Err(error) = self.take(unit, slot, &stored) {
+                    wrong = Some(error);
+                    return ControlFlow::Break(());
+                }
+                if (self.told)(self.cached.cache().arrived()).is_break() {
+                    stopped = true;
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Break(())
+        };
+        let streamed = supply.stream(self.object, range, &mut take);
+        if let Some(error) = wrong {
+            return Err(Failure::Cache(error));
+        }
+        streamed.map_err(Failure::Supply)?;
+        Ok(!stopped)
+    }
+
+    fn take(&self, unit: &DeltaUnit, slot: &Slot, stored: &[u8]) -> Result<(), CacheError> {
+        unit.verify(stored)?;
+        let cache = self.cached.cache();
+        // Whoever carries it is not to blame from here on, so asking again is of no use.
+        let Some(content) = self.content(unit, stored) else { return Ok(()) };
+        let pack = &self.index.packs()[unit.pack.0 as usize];
+        if cache.index(slot).is_none() && cache.put_head(slot, &pack.head).is_err() {
+            return Ok(());
+        }
+        content.frames().try_for_each(|(frame, bytes)| cache.put_content(slot, frame, bytes))?;
+        let is_last = unit.frames.end == pack.index.frames().len();
+        // A machine that loses power begins again here.
+        if is_last { cache.keep() } else { Ok(()) }
+    }
+
+    /// The content of a unit; `None` where its reference went bad or its author made it wrong.
+    fn content(&self, unit: &DeltaUnit, stored: &[u8]) -> Option<UnitContent> {
+        let mut reference = vec![0; unit.reference_blocks().bytes().0 as usize];
+        let mut rest = &mut reference[..];
+        for run in &unit.reference {
+            let (older, blocks) = self.place(run)?;
+            let (part, behind) = rest.split_at_mut(blocks.count.bytes().0 as usize);
+            older.read_at(blocks.start.offset(), part).ok()?;
+            rest = behind;
+        }
+        self.index.decode(unit, stored, &reference).ok()
+    }
+}
