@@ -78,6 +78,9 @@ pub fn grown_mbr(
     if grow.0 > 4 {
         return Err(cannot(grow, "it is a logical partition"));
     }
+    if mbr::is_extended_behind(&sector, partition.start.0 / SECTOR) {
+        return Err(cannot(grow, "an extended partition lies behind it"));
+    }
     // The table counts sectors in 32 bits; what lies behind stays unused.
     let end = (new_len.0 / BLOCK_SIZE * BLOCK_SIZE / SECTOR).min(u64::from(u32::MAX));
     let sectors = (end - partition.start.0 / SECTOR) as u32;

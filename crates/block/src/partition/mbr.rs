@@ -90,6 +90,14 @@ pub(super) fn is_protective(sector: &Sector) -> bool {
     (0..4).any(|i| entry(sector, i).kind == PROTECTIVE)
 }
 
+/// Whether an extended partition begins behind that sector. It may be empty, so that none of the
+/// table's partitions says so.
+pub(super) fn is_extended_behind(sector: &Sector, lba: u64) -> bool {
+    let entries = (0..4).map(|index| entry(sector, index));
+    let mut extended = entries.filter(|entry| entry.is_extended() && !entry.is_empty());
+    extended.any(|entry| u64::from(entry.first) > lba)
+}
+
 /// Reads the table in sector 0 and its logical partitions; `None` when these are not entries but a
 /// boot sector's code (a file system without a table).
 pub(super) fn read(

@@ -201,6 +201,18 @@ fn a_grown_mbr_reads_back() {
     assert_eq!(last.start.0 + last.len.0, 100 * MIB);
 }
 
+/// One that is empty is in no list, and is in the way all the same.
+#[test]
+fn a_partition_does_not_grow_over_an_extended_one() {
+    let disk = Disk::partitioned(64 * MIB, "label: dos\n2048,4096,83\n8192,20480,5\n");
+    assert_eq!(disk.check().len(), 1);
+    let refused = grown_table(&disk.device(), ByteLen(100 * MIB), PartitionNumber(1));
+    assert!(matches!(refused, Err(PartitionError::CannotGrow { .. })), "{refused:?}");
+    // In front of it there is nothing to fear from it.
+    let disk = Disk::partitioned(64 * MIB, "label: dos\n32768,,83\n8192,20480,5\n");
+    assert!(grown_table(&disk.device(), ByteLen(100 * MIB), PartitionNumber(1)).is_ok());
+}
+
 fn grow(disk: &Disk, len: u64, writes: &[(ByteOffset, Vec<u8>)]) {
     File::options().write(true).open(disk.path()).expect("disk").set_len(len).expect("length");
     writes.iter().for_each(|(at, bytes)| disk.patch(at.0, bytes));
