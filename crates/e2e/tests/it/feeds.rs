@@ -64,6 +64,7 @@ impl Author {
             channel: "stable".into(),
             stage: 100,
             effort: Effort { level: 3, threads: 2 },
+            deltas: 1,
             again,
             keep: 10,
             image_keys: vec![copy(&self.key)],

@@ -80,8 +80,9 @@ impl Arrival {
         let told = |_| told(arrived(&self.image));
         let missing = self.image.published().iter().filter(|data| !data.cache().is_whole());
         for data in missing {
-            let fill = |by: &Difference| data.fill_from_delta(&by.delta, &by.from, &told);
-            let filled = self.difference.as_ref().map(fill);
+            let fill = |by: &Difference| Ok(data.fill_from_delta(&by.delta, &by.from, &told)?);
+            let by_delta = |by: &Difference| step("receive.delta", || fill(by));
+            let filled = self.difference.as_ref().map(by_delta);
             // What it could not bring, for whatever reason, comes from the packs.
             if let Some(Ok(false)) = filled {
                 return Ok(false);

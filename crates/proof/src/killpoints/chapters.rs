@@ -41,6 +41,8 @@ pub const CHAPTERS: &[Chapter] = &[
     ("work", "", work),
     ("trouble", "", trouble),
     ("edit", "", edit),
+    ("publish again", "publish.", publish_again),
+    ("follow again", "receive.", follow),
     ("record", "", record),
     ("repair", "", repair_damage),
     ("upkeep", "", upkeep),
@@ -129,8 +131,17 @@ fn carried(stage: &Stage) -> Result<Arc<dyn Dir>> {
     Ok(stage.home.dir.create_dir("carried")?)
 }
 
-/// The LivePC is published, by one person who holds all keys.
 fn publish(stage: &Stage) -> Result<()> {
+    published(stage, 1)
+}
+
+/// The edited image, with a delta.
+fn publish_again(stage: &Stage) -> Result<()> {
+    published(stage, 2)
+}
+
+/// The LivePC is published as that version, by one person who holds all keys.
+fn published(stage: &Stage, version: u64) -> Result<()> {
     let key = |number| SigningKey::from_seed(&[number; 32]);
     let (image, online) = (key(1), key(2));
     let dir = carried(stage)?;
@@ -152,13 +163,14 @@ fn publish(stage: &Stage) -> Result<()> {
         channel: "stable".into(),
         stage: 100,
         effort: Effort { level: 1, threads: 2 },
+        deltas: 1,
         again: None,
         keep: 10,
         image_keys: vec![image],
         online_key: Some(online),
     };
     let report = feeds::publish(&stage.home, LIVEPC, &dir, &options, &Silent)?;
-    match report.version == 1 && report.is_visible {
+    match report.version == version && report.is_visible {
         true => Ok(()),
         false => Err(format!("published {report:?}").into()),
     }
