@@ -58,8 +58,8 @@ impl Archive {
         self.indexes.iter().filter(|(_, suite)| wanted.contains(suite)).map(line).collect()
     }
 
-    /// How apt reaches them: proxies and the like, as a file of its configuration. Packages that are
-    /// fetched are kept.
+    /// How apt reaches them: proxies and the like, as a file of its configuration. Packages that
+    /// are fetched are kept.
     pub fn options(&self) -> Result<String> {
         let mut options = String::from("APT::Keep-Downloaded-Packages \"1\";\n");
         for line in said("apt-config", &["dump"])?.lines() {

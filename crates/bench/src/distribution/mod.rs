@@ -11,7 +11,7 @@
 //! Groups (`publish`, `map`, `read`) run alone when they are named. `--little` takes a system
 //! without a desktop, for trying out. `--in=DIR` keeps images and what was imported of them, so that
 //! the next run fetches nothing. A whole run on the desktop writes `bench/distribution.json`. Needs
-//! root, for mounts, and some 40 GB for as long as the map's disk is being made.
+//! root, for mounts, and some 40 GB while the map's disk is made.
 //!
 //! Figures over a link (stalls, requests, memory of a subscriber) are not among these.
 
@@ -46,7 +46,7 @@ struct Size {
     fio_secs: u32,
 }
 
-const FULL: Size = Size { kind: pair::DESKTOP, place: "desktop", runs: 3, copies: 7, fio_secs: 4 };
+const FULL: Size = Size { kind: pair::DESKTOP, place: "desktop", runs: 3, copies: 5, fio_secs: 4 };
 const LITTLE: Size = Size { kind: pair::LITTLE, place: "little", runs: 3, copies: 1, fio_secs: 1 };
 
 /// Runs it.

@@ -84,12 +84,11 @@ fstrim "$root"
 umount "$root"
 "#;
 
-/// Puts the files of a disk's partition into a new file system. `$1` disk, `$2` mount point, `$3` the
-/// new disk, `$4` the partition's length in KiB.
+/// Puts the files of a disk's partition into a new file system. `$1` disk, `$2` mount point, `$3`
+/// the new disk, `$4` the partition's length in KiB.
 const REBUILD: &str = r#"set -e
 mount -o "loop,offset=$START,ro,noload" "$1" "$2"
-id=$(findmnt -no UUID "$2" || true)
-test -n "$id" || id=$(blkid -p -O "$START" -o value -s UUID "$1")
+id=$(blkid -p -O "$START" -o value -s UUID "$1")
 mkfs.ext4 -q -F -b 4096 -L root -m 1 -U "$id" -d "$2" \
     -E "offset=$START,hash_seed=$id,lazy_itable_init=0,lazy_journal_init=0" "$3" "$4k"
 umount "$2"

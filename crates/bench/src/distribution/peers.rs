@@ -1,5 +1,5 @@
-//! Other people's stores on the same images: what the first version takes, and what each of the next
-//! ones adds to it. Who is not installed is left out.
+//! Other people's stores on the same images: what the first version takes, and what each of the
+//! next ones adds to it. Who is not installed is left out.
 
 use std::fs;
 use std::path::Path;

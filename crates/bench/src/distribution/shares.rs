@@ -16,8 +16,8 @@ use super::ground::Ground;
 use super::publishing::{Made, read_map};
 use crate::Result;
 
-/// What a path belongs to: the first that matches. Endings begin with a dot, all else is part of a
-/// path.
+/// What a path belongs to: the first that matches. What begins with a dot, and does not
+/// end with one, is an ending; all else is part of a path.
 const KINDS: &[(&str, &[&str])] = &[
     ("boot", &["boot/"]),
     ("caches", &["var/cache/"]),
@@ -71,13 +71,13 @@ pub fn add(
 }
 
 fn kind_of(path: &str) -> &'static str {
-    let has = |part: &&str| match part.strip_prefix('.') {
-        Some(_) if !part.ends_with('.') => path.ends_with(part),
-        _ => path.contains(part),
+    let has = |part: &str| match part.starts_with('.') && !part.ends_with('.') {
+        true => path.ends_with(part),
+        false => path.contains(part),
     };
     KINDS
         .iter()
-        .find(|(_, parts)| parts.iter().any(|part| has(&part)))
+        .find(|(_, parts)| parts.iter().any(|part| has(part)))
         .map_or(REST, |(kind, _)| kind)
 }
 
