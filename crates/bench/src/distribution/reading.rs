@@ -76,7 +76,7 @@ fn subscribed(ground: &Ground, place: &Path) -> Result<MapDevice> {
     images.add_published(V1, record(map.map.blocks().bytes()), &map)?;
     let image = images.open(V1, None)?;
     for data in image.published() {
-        data.fill(2, &|_| std::ops::ControlFlow::Continue(()))?;
+        data.fill(1, &|_| std::ops::ControlFlow::Continue(()))?;
     }
     let device = image.device()?;
     let mut buffer = vec![0; 1 << 20];
