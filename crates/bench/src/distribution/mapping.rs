@@ -9,12 +9,17 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use goldleaf_block::ByteLen;
+use goldleaf_block::{
+    BlockNo, BlockRange, ByteLen, ExtentMap, FileBlocks, MapBuilder, MapExtent, SourceIndex, Target,
+};
 use goldleaf_figures::{Bar, Row, Table};
-use goldleaf_image::{VersionRecord, order};
+use goldleaf_host::{File, RealDir, Silent};
+use goldleaf_image::{VersionRecord, inspect_disk, layout, order, seal_disk};
 use goldleaf_player::Home;
 use goldleaf_wire::{Effort, Known, WireMap, publish};
+use goldleaf_worker::Launcher;
 
 use super::Size;
 use super::ground::{Ground, V1};
@@ -36,10 +41,14 @@ const EFFORT: Effort = Effort { level: 1, threads: 2 };
 pub fn run(ground: &Ground, size: Size, table: &mut Table) -> Result<()> {
     prepare(ground, size)?;
     eprintln!("mapping a disk of 40 GB");
-    let (image, layout) = ground.image(LARGE)?;
-    let order = order(&layout, image.map.blocks());
+    let disk = Disk::open(&ground.place)?;
+    let launcher = &ground.home.launcher;
+    let volumes = inspect_disk(launcher, &disk.map, &disk.files)?.volumes;
+    let layout = layout(launcher, &disk.map, &disk.files, &volumes, &Silent)?;
+    let order = order(&layout, disk.map.blocks());
+    let device = FileBlocks::new(disk.files[0].clone())?;
     let mut sink = |_: &_, _: Vec<u8>| Ok(());
-    let map = publish(&image.device()?, &order, &mut Known::default(), EFFORT, &mut sink)?;
+    let map = publish(&device, &order, &mut Known::default(), EFFORT, &mut sink)?;
     let bytes = map.to_bytes()?;
     let row = Row::new("map.wire_kb", bytes.len() as f64 / 1e3, "kB");
     table.push(row.bar(Bar::AtMost(1000.0)));
@@ -88,23 +97,59 @@ pub fn record(len: ByteLen) -> VersionRecord {
     }
 }
 
-fn prepare(ground: &Ground, size: Size) -> Result<()> {
-    if ground.home.images()?.record(LARGE).is_ok() {
-        return Ok(());
+/// The disk as a file.
+struct Disk {
+    map: ExtentMap,
+    files: Vec<Arc<dyn File>>,
+}
+
+impl Disk {
+    fn open(place: &Path) -> Result<Self> {
+        let file = RealDir::open(place)?.open_rw(&format!("{LARGE}.raw"))?;
+        let range = BlockRange::new(BlockNo(0), ByteLen(file.len()?).blocks());
+        let mut map = MapBuilder::new(range.count);
+        let target = Target::Source { source: SourceIndex(0), at: BlockNo(0) };
+        map.push(MapExtent { range, target })?;
+        Ok(Self { map: map.finish(), files: vec![file] })
     }
-    eprintln!("making a disk of 40 GB");
-    let disk = ground.place.join("large.raw");
-    grown(ground, &disk)?;
-    let mounted = Mounted::at(&disk, START)?;
-    for number in 1..=size.copies {
+
+    /// Brings it into canonical form, where it is: an import would need as much room again.
+    fn seal(&self, launcher: &Launcher) -> Result<()> {
+        let volumes = inspect_disk(launcher, &self.map, &self.files)?.volumes;
+        for range in seal_disk(launcher, &self.map, &self.files, &volumes)?.zeroes {
+            self.files[0].punch_hole(range.start.offset().0, range.count.bytes().0)?;
+        }
+        Ok(self.files[0].sync_data()?)
+    }
+}
+
+/// Makes the disk and brings it into canonical form, each unless that was done before.
+fn prepare(ground: &Ground, size: Size) -> Result<()> {
+    let disk = ground.place.join(format!("{LARGE}.raw"));
+    if !disk.exists() {
+        eprintln!("making a disk of 40 GB");
+        let unfinished = disk.with_extension("unfinished");
+        fill(ground, &unfinished, size.copies)?;
+        fs::rename(unfinished, &disk)?;
+    }
+    let sealed = disk.with_extension("sealed");
+    if !sealed.exists() {
+        Disk::open(&ground.place)?.seal(&ground.home.launcher)?;
+        fs::write(sealed, "")?;
+    }
+    Ok(())
+}
+
+fn fill(ground: &Ground, disk: &Path, copies: u8) -> Result<()> {
+    grown(ground, disk)?;
+    let mounted = Mounted::at(disk, START)?;
+    for number in 1..=copies {
         let to = mounted.path().join("srv").join(number.to_string());
         for tree in TREES {
             copy(&mounted.path().join(tree), &to.join(tree), number)?;
         }
     }
-    mounted.close()?;
-    ground.import(LARGE, &disk, None)?;
-    Ok(fs::remove_file(&disk)?)
+    mounted.close()
 }
 
 /// The first version, grown as the product does it.

@@ -11,7 +11,7 @@
 //! Groups (`publish`, `map`, `read`) run alone when they are named. `--little` takes a system
 //! without a desktop, for trying out. `--in=DIR` keeps images and what was imported of them, so that
 //! the next run fetches nothing. A whole run on the desktop writes `bench/distribution.json`. Needs
-//! root, for mounts, and some 40 GB while the map's disk is made.
+//! root, for mounts, and some 30 GB of room.
 //!
 //! Figures over a link (stalls, requests, memory of a subscriber) are not among these.
 
