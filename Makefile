@@ -4,8 +4,10 @@ CARGO ?= cargo
 # Of each fuzz target.
 SECONDS ?= 20
 MANDIR ?= target/man
+# Images of the benchmark of distribution.
+DISTRIBUTION ?= target/bench-distribution
 
-.PHONY: all help check test test-long test-unit test-proof test-e2e bench fuzz man clean
+.PHONY: all help check test test-long test-unit test-proof test-e2e bench bench-distribution fuzz man clean
 
 # This package alone: built with the others it would have the features that their tests switch on.
 all:
@@ -19,6 +21,7 @@ help:
 	@echo 'make test-proof crashes and hostile input by the million; bench/reliability.json'
 	@echo 'make test-e2e   real guests; minutes, and many where there is no KVM'
 	@echo 'make bench      the benchmarks'
+	@echo 'make bench-distribution  what publishing and subscribing cost; fetches packages once'
 	@echo 'make fuzz       all fuzz targets, each for SECONDS ($(SECONDS)); FUZZ_JOBS at once (1)'
 	@echo 'make man        the manual pages, into $(MANDIR)'
 	@echo 'make clean      remove what was built, kept test images included'
@@ -52,6 +55,10 @@ test-long: test
 
 bench:
 	$(CARGO) run --release -p goldleaf-bench
+
+# Keeps its images below target/, and fetches nothing once they are there. Needs root and room.
+bench-distribution:
+	$(CARGO) run --release -p goldleaf-bench -- distribution --in=$(DISTRIBUTION) --peers
 
 # Every parser of bytes that somebody else wrote. Fails when one crashes, and says with which input.
 fuzz:

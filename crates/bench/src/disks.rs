@@ -82,9 +82,14 @@ pub struct Mounted {
 impl Mounted {
     /// Mounts the disk's partition beside it.
     pub fn new(disk: &Path) -> Result<Self> {
+        Self::at(disk, START)
+    }
+
+    /// Mounts the partition that begins at a byte.
+    pub fn at(disk: &Path, start: u64) -> Result<Self> {
         let at = disk.with_extension("mnt");
         fs::create_dir_all(&at)?;
-        let options = format!("loop,offset={START},noatime,noinit_itable");
+        let options = format!("loop,offset={start},noatime,noinit_itable");
         let (text, place) = (disk.to_str(), at.to_str());
         let (text, place) = text.zip(place).ok_or("a path that is not text")?;
         sh("mount", &["-t", "ext4", "-o", &options, text, place])?;

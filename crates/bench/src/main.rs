@@ -4,6 +4,7 @@
 //!   main ── "worker", "memory"? ──▶ a jailed worker, or a process of the player's part alone
 //!     └──▶ disks, ground      the image, the desktops, and what a guest's kernel does to a disk
 //!     └──▶ composing, harvesting, serving, memory      one module a group of figures
+//!     └──▶ distribution      a benchmark of its own: what publishing costs, bench/distribution.json
 //!              └──▶ figures   medians, bars, bench/latest.json
 //! ```
 //! Ours and the peer take turns, five runs each, and the median counts: a machine that is busy is
@@ -15,6 +16,7 @@
 
 mod composing;
 mod disks;
+mod distribution;
 mod ground;
 mod harvesting;
 mod memory;
@@ -48,6 +50,7 @@ fn run(args: &[OsString]) -> Result<ExitCode> {
     match args.first().and_then(|first| first.to_str()) {
         Some("worker") => worker(&args[1..]),
         Some("memory") => memory::child(&args[1..]),
+        Some("distribution") => distribution::run(&args[1..]),
         _ => bench(args),
     }
 }

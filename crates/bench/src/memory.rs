@@ -97,7 +97,7 @@ fn write<D: ReadBlocks + WriteBlocks + ?Sized>(device: &D, writes: u64) -> Resul
 }
 
 /// The most memory that this process ever had, in bytes.
-fn peak_rss() -> Result<u64> {
+pub fn peak_rss() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goldleaf_block::{
-    BLOCK_SIZE, BlockNo, BlockRange, ByteLen, FileBlocks, MapBuilder, MapDevice, MapExtent,
-    ReadBlocks, SessionDevice, SessionId, SourceIndex, Target,
+    BLOCK_SIZE, BlockNo, BlockRange, ByteLen, ByteOffset, FileBlocks, MapBuilder, MapDevice,
+    MapExtent, ReadBlocks, SessionDevice, SessionId, SourceIndex, Target,
 };
 use goldleaf_host::RealDir;
 use goldleaf_nbd::{Export, Options, Server};
@@ -27,12 +27,26 @@ use goldleaf_figures::{Bar, Row, Table};
 const BASE_LEN: u64 = 2 << 30;
 
 /// What fio is asked to do.
-struct Load {
-    name: &'static str,
-    mode: &'static str,
-    block: &'static str,
-    depth: u32,
-    fsync: u32,
+pub struct Load {
+    /// What the figure is called.
+    pub name: &'static str,
+    /// As fio calls it.
+    pub mode: &'static str,
+    /// Length of a request, as fio has it.
+    pub block: &'static str,
+    /// Requests under way at once.
+    pub depth: u32,
+    /// Writes between two flushes.
+    pub fsync: u32,
+}
+
+/// The part of a disk that is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Where it begins.
+    pub at: ByteOffset,
+    /// Its length.
+    pub len: ByteLen,
 }
 
 const LOADS: [Load; 4] = [
@@ -85,7 +99,7 @@ fn serve_ours(scratch: &Path, base: &Path, load: &Load, size: Size) -> Result<f6
     let socket = place.join("disk.sock");
     let export = Export { name: "disk".into(), device: Arc::new(device), read_only: false };
     let server = Server::start(UnixListener::bind(&socket)?, export, Options::default())?;
-    let iops = fio(&socket, load, size);
+    let iops = fio(&socket, load, None, size.fio_secs);
     server.stop();
     fs::remove_dir_all(&place)?;
     iops
@@ -102,10 +116,40 @@ fn map_over(base: &Path) -> Result<MapDevice> {
     Ok(MapDevice::new(Arc::new(map.finish()), vec![file])?)
 }
 
-/// A server of theirs; ended when dropped.
-struct Theirs {
+/// A server of theirs; ended when dropped, and its directory goes.
+pub struct Theirs {
     child: Child,
     place: PathBuf,
+    socket: PathBuf,
+}
+
+impl Theirs {
+    /// Serves a qcow2 from a directory of its own. `disk` is its path, and options before it.
+    pub fn serve(place: &Path, disk: &[&str]) -> Result<Self> {
+        fs::create_dir_all(place)?;
+        let socket = place.join("disk.sock");
+        let child = Command::new("qemu-nbd")
+            .args(["--format=qcow2", "--export-name=disk", "--persistent", "--shared=16"])
+            .args(["--cache=writeback", "--aio=threads", "--discard=unmap"])
+            .arg(format!("--socket={}", socket.display()))
+            .args(disk)
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("running qemu-nbd: {error}"))?;
+        let theirs = Self { child, place: place.into(), socket };
+        for _ in 0..500 {
+            if theirs.socket.exists() {
+                return Ok(theirs);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err("qemu-nbd did not begin to serve".into())
+    }
+
+    /// Where it serves.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
 }
 
 impl Drop for Theirs {
@@ -120,35 +164,25 @@ impl Drop for Theirs {
 fn serve_theirs(scratch: &Path, base: &Path, load: &Load, size: Size) -> Result<f64> {
     let place = scratch.join("theirs");
     fs::create_dir_all(&place)?;
-    let (overlay, socket) = (place.join("overlay.qcow2"), place.join("disk.sock"));
+    let overlay = place.join("overlay.qcow2");
     let (base, overlay) = base.to_str().zip(overlay.to_str()).ok_or("not text")?;
     let create = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, overlay];
     disks::sh("qemu-img", &create)?;
-    let child = Command::new("qemu-nbd")
-        .args(["--format=qcow2", "--export-name=disk", "--persistent", "--shared=16"])
-        .args(["--cache=writeback", "--aio=threads", "--discard=unmap"])
-        .arg(format!("--socket={}", socket.display()))
-        .arg(overlay)
-        .stdin(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("running qemu-nbd: {error}"))?;
-    let _theirs = Theirs { child, place };
-    for _ in 0..500 {
-        if socket.exists() {
-            return fio(&socket, load, size);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Err("qemu-nbd did not begin to serve".into())
+    let theirs = Theirs::serve(&place, &[overlay])?;
+    fio(theirs.socket(), load, None, size.fio_secs)
 }
 
-fn fio(socket: &Path, load: &Load, size: Size) -> Result<f64> {
+/// Lets fio load a server for some seconds. Returns requests a second.
+pub fn fio(socket: &Path, load: &Load, window: Option<Window>, secs: u32) -> Result<f64> {
+    let part =
+        window.map(|part| [format!("--offset={}", part.at.0), format!("--size={}", part.len.0)]);
     let output = Command::new("fio")
         .args(["--name=load", "--ioengine=nbd", "--output-format=json", "--time_based"])
         .arg(format!("--uri=nbd+unix:///disk?socket={}", socket.display()))
         .args([format!("--rw={}", load.mode), format!("--bs={}", load.block)])
         .args([format!("--iodepth={}", load.depth), format!("--fsync={}", load.fsync)])
-        .arg(format!("--runtime={}", size.fio_secs))
+        .arg(format!("--runtime={secs}"))
+        .args(part.into_iter().flatten())
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("running fio: {error}"))?;

@@ -1,0 +1,193 @@
+//! Publishing a first version, and the next one in two ways, each in a process of its own whose
+//! memory counts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use goldleaf_block::{BlockCount, ByteLen, ByteOffset};
+use goldleaf_feed::{
+    FORMAT, LivePcVersion, Object, PublishedImage, PublishedVolume, Publisher, names,
+};
+use goldleaf_figures::{Bar, Row, Table};
+use goldleaf_host::{RealDir, Silent};
+use goldleaf_image::order;
+use goldleaf_wire::{Effort, WireMap};
+use serde::{Deserialize, Serialize};
+
+use super::ground::{Ground, V1, V2, V2R};
+use super::{Size, pair, shares};
+use crate::Result;
+use crate::memory::peak_rss;
+use crate::timing::{Took, median, time};
+
+/// Of what endpoints fetch.
+pub const FINAL: i32 = 19;
+/// Of what an author tries out.
+pub const DRAFT: i32 = 3;
+/// Frames compressed at once.
+const THREADS: usize = 2;
+const MIB: f64 = (1 << 20) as f64;
+
+/// What was published.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Made {
+    /// The map.
+    pub map: Object,
+    /// Length of the new packs, in bytes.
+    pub pack_bytes: u64,
+    /// How many these are.
+    pub packs: u64,
+    /// Time of making them and the map, in seconds: without what is known being learned.
+    pub wall_s: f64,
+    /// Processor time of the same, in seconds.
+    pub cpu_s: f64,
+    /// Most memory of the process, in bytes.
+    pub peak_rss: u64,
+}
+
+impl Made {
+    /// What an endpoint fetches of it that has the version before, in MiB.
+    pub fn mib(&self) -> f64 {
+        (self.pack_bytes + self.map.len) as f64 / MIB
+    }
+}
+
+/// Measures. Returns all three: `v1`, `v2` and `v2r`.
+pub fn run(ground: &Ground, size: Size, table: &mut Table) -> Result<[Made; 3]> {
+    drafts(ground, size, table)?;
+    let feed = ground.fresh("feed")?;
+    eprintln!("publishing {V1}");
+    let first = publish(ground, &feed, V1, FINAL, &[])?;
+    let peer = zstd(&ground.raw(V1), 9)? as f64 / MIB;
+    let row = Row::new("full.mib", first.mib(), "MiB").beside("zstd -9 --long", peer);
+    table.push(row.bar(Bar::AtMostAndPeer(450.0, 1.0)));
+    table.push(Row::new("full.make_s", first.wall_s, "s"));
+    table.push(Row::new("full.make_s.cpu", first.cpu_s, "s"));
+    shares::add("full", ground, &feed, V1, &first, &[], table)?;
+    // Each beside the first version alone: they are two ways to the same update.
+    let debs = pair::package_bytes(&ground.place)? as f64 / MIB;
+    let next = |name: &'static str, table: &mut Table| -> Result<Made> {
+        eprintln!("publishing {name} over {V1}");
+        let made = publish(ground, &feed, name, FINAL, &[&first.map])?;
+        let row = Row::new(format!("delta.v1_{name}_mib"), made.mib(), "MiB");
+        table.push(row.beside("apt's packages", debs).bar(Bar::AtMost(105.0)));
+        Ok(made)
+    };
+    let (in_place, anew) = (next(V2, table)?, next(V2R, table)?);
+    shares::add("delta.v1_v2", ground, &feed, V2, &in_place, &[&first], table)?;
+    let rss = in_place.peak_rss.max(anew.peak_rss) as f64 / 1e6;
+    table.push(Row::new("delta.make_rss_mb", rss, "MB").bar(Bar::AtMost(1000.0)));
+    Ok([first, in_place, anew])
+}
+
+/// All of a version is new in its first draft. Rates are also told by processor time, which a
+/// machine that is busy with other things distorts less.
+fn drafts(ground: &Ground, size: Size, table: &mut Table) -> Result<()> {
+    eprintln!("publishing drafts");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..size.runs {
+        let made = draft(ground)?;
+        let bytes = content(&ground.place.join("draft"), &made.map)? as f64 / 1e6;
+        ours.push((bytes / made.wall_s, bytes / made.cpu_s));
+        let (_, took) = time(|| zstd(&ground.raw(V1), DRAFT))?;
+        theirs.push((bytes / took.wall_s, bytes / took.cpu_s));
+    }
+    let wall = |rates: &[(f64, f64)]| median(rates.iter().map(|(wall, _)| *wall));
+    let cpu = |rates: &[(f64, f64)]| median(rates.iter().map(|(_, cpu)| *cpu));
+    let peer = "zstd -3 --long";
+    let row = Row::new("publish.mb_s", wall(&ours), "MB/s").beside(peer, wall(&theirs));
+    table.push(row.bar(Bar::AtLeast(150.0)));
+    let row = Row::new("publish.mb_s.cpu", cpu(&ours), "MB/s");
+    table.push(row.beside(peer, cpu(&theirs)));
+    Ok(())
+}
+
+/// Publishes the first version as a draft, into a feed of its own.
+pub fn draft(ground: &Ground) -> Result<Made> {
+    publish(ground, &ground.fresh("draft")?, V1, DRAFT, &[])
+}
+
+/// Bytes of content in the packs of a map.
+fn content(feed: &Path, map: &Object) -> Result<u64> {
+    Ok(read_map(feed, map)?.packs.iter().map(|pack| pack.blocks.bytes().0).sum())
+}
+
+/// A map of a feed.
+pub fn read_map(feed: &Path, map: &Object) -> Result<WireMap> {
+    let bytes = fs::read(feed.join(names::map(&map.name()?)))?;
+    Ok(WireMap::from_bytes(&bytes)?)
+}
+
+/// Publishes an image over versions that are in the feed, in a process of its own.
+fn publish(
+    ground: &Ground,
+    feed: &Path,
+    image: &str,
+    level: i32,
+    known: &[&Object],
+) -> Result<Made> {
+    let (level, known) = (level.to_string(), serde_json::to_string(known)?);
+    ground.part("publish", &[feed.as_ref(), image.as_ref(), level.as_ref(), known.as_ref()])
+}
+
+/// The process: `PLACE FEED IMAGE LEVEL KNOWN`.
+pub fn child(args: &[&str]) -> Result<ExitCode> {
+    let [place, feed, image, level, known] = args else { return Err("publish: arguments".into()) };
+    let known: Vec<Object> = serde_json::from_str(known)?;
+    let ground = Ground::open(Path::new(place))?;
+    let (image, layout) = ground.image(image)?;
+    let order = order(&layout, image.map.blocks());
+    let feed = RealDir::create(&PathBuf::from(feed))?;
+    let effort = Effort { level: level.parse()?, threads: THREADS };
+    // The one place where the benchmark publishes: what endpoints are to fetch is made here.
+    let mut publisher = Publisher::open(feed.as_ref(), effort)?;
+    for map in known {
+        publisher.learn(&version(map), &Silent)?;
+    }
+    let (map, took) = time(|| Ok(publisher.disk(&image.device()?, &order, &Silent)?))?;
+    let written = publisher.written;
+    let (pack_bytes, packs) = (written.pack_bytes, written.packs);
+    let Took { wall_s, cpu_s } = took;
+    let made = Made { map, pack_bytes, packs, wall_s, cpu_s, peak_rss: peak_rss()? };
+    println!("{}", serde_json::to_string(&made)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A version of which only the image's map matters.
+fn version(map: Object) -> LivePcVersion {
+    let root = PublishedVolume { mount: String::new(), start: ByteOffset(0), len: ByteLen(0) };
+    LivePcVersion {
+        format: FORMAT,
+        livepc: "bench".into(),
+        image: PublishedImage {
+            line: "bench".into(),
+            digest: String::new(),
+            blocks: BlockCount(0),
+            created_unix_secs: 0,
+            cause: String::new(),
+            os: String::new(),
+            identity: Vec::new(),
+            volumes: vec![root],
+            map,
+        },
+        layers: Vec::new(),
+        rules: None,
+        memory_mib: 1024,
+        cpus: 1,
+    }
+}
+
+/// Length of a disk as zstd compresses all of it at once, in bytes.
+fn zstd(disk: &Path, level: i32) -> Result<u64> {
+    let mut child = Command::new("zstd")
+        .args([&format!("-{level}"), "--long=27", "-T2", "-q", "-c"])
+        .arg(disk)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("running zstd: {error}"))?;
+    let mut out = child.stdout.take().ok_or("no output")?;
+    let bytes = std::io::copy(&mut out, &mut std::io::sink())?;
+    if child.wait()?.success() { Ok(bytes) } else { Err("zstd failed".into()) }
+}
