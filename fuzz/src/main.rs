@@ -19,6 +19,7 @@ mod session;
 mod store;
 mod text;
 mod tree;
+mod wire;
 mod worker;
 
 use std::sync::OnceLock;
@@ -55,6 +56,8 @@ const TARGETS: &[Target] = &[
     ("worker-task", worker::to_worker),
     ("worker-answer", worker::to_parent),
     ("records", records::records),
+    ("wire", wire::wire),
+    ("delta", wire::delta),
 ];
 
 static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();

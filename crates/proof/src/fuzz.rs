@@ -15,7 +15,7 @@ const SECONDS: (u32, u32) = (20, 300);
 /// Says how many targets run at once.
 pub const JOBS: &str = "FUZZ_JOBS";
 /// Fewer targets than this, and some format has lost its own.
-const TARGETS_MIN: f64 = 28.0;
+const TARGETS_MIN: f64 = 30.0;
 
 /// Runs all targets.
 pub fn run(budget: &Budget, table: &mut Table) -> Result<()> {

@@ -3,7 +3,8 @@
 //! ```text
 //!   archive ─▶ pair ─▶ ground          three images of one system, imported as the product does
 //!                        ├─▶ publishing      a first version, and two ways to the next
-//!                        │      └─▶ shares   what of an image it is that travels
+//!                        │      ├─▶ shares   what of an image it is that travels
+//!                        │      └─▶ deltas   what an endpoint fetches of the next, and how fast
 //!                        ├─▶ mapping         the map of a disk of 40 GB
 //!                        ├─▶ reading         what has arrived, read by a guest
 //!                        └─▶ peers           other people's stores on the same images (`--peers`)
@@ -16,6 +17,7 @@
 //! Figures over a link (stalls, requests, memory of a subscriber) are not among these.
 
 mod archive;
+mod deltas;
 mod ground;
 mod mapping;
 mod pair;
@@ -67,9 +69,10 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let ground = Ground::prepare(&scratch.path().join(size.place), size.kind)?;
     let mut table = Table::default();
     if wants("publish") {
-        let full = publishing::run(&ground, size, &mut table)?;
+        let made = publishing::run(&ground, size, &mut table)?;
+        let fetched = deltas::run(&ground, &made, &mut table)?;
         if has("--peers") {
-            peers::run(&ground, &full, &mut table)?;
+            peers::run(&ground, fetched, &mut table)?;
         }
     }
     if wants("map") {
@@ -89,6 +92,8 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
 fn child(task: &str, args: &[&str]) -> Result<ExitCode> {
     match task {
         "publish" => publishing::child(args),
+        "delta" => deltas::make(args),
+        "apply" => deltas::apply(args),
         "map" => mapping::child(args),
         other => Err(format!("no part of the benchmark: {other}").into()),
     }

@@ -9,7 +9,6 @@ use goldleaf_figures::{Row, Table};
 
 use super::ground::{Ground, PAIR, V1, V2, V2R};
 use super::pair::text;
-use super::publishing::Made;
 use crate::Result;
 
 /// How somebody keeps disks.
@@ -58,8 +57,8 @@ const PEERS: [Peer; 4] = [
     },
 ];
 
-/// Measures.
-pub fn run(ground: &Ground, made: &[Made; 3], table: &mut Table) -> Result<()> {
+/// Measures. `ours` is what an endpoint of ours fetches of each, in MiB.
+pub fn run(ground: &Ground, ours: [f64; 3], table: &mut Table) -> Result<()> {
     for peer in &PEERS {
         let found = Command::new("sh")
             .args(["-c", "command -v \"$1\"", "sh", peer.program])
@@ -67,7 +66,7 @@ pub fn run(ground: &Ground, made: &[Made; 3], table: &mut Table) -> Result<()> {
             .status()?;
         if found.success() {
             eprintln!("asking {}", peer.program);
-            measure(ground, made, peer, table)?;
+            measure(ground, ours, peer, table)?;
         } else {
             eprintln!("{} is not installed", peer.program);
         }
@@ -76,13 +75,13 @@ pub fn run(ground: &Ground, made: &[Made; 3], table: &mut Table) -> Result<()> {
 }
 
 /// Both of the next versions are added to a store of the first one alone.
-fn measure(ground: &Ground, made: &[Made; 3], peer: &Peer, table: &mut Table) -> Result<()> {
+fn measure(ground: &Ground, ours: [f64; 3], peer: &Peer, table: &mut Table) -> Result<()> {
     let store = ground.fresh("peer")?.join("store");
     shell(peer.begin, ground, &store, V1)?;
     shell(peer.add, ground, &store, V1)?;
     let first = bytes(&store)?;
     let keep = store.with_extension("first");
-    for (name, ours) in PAIR.into_iter().zip(made) {
+    for (name, ours) in PAIR.into_iter().zip(ours) {
         let (theirs, what) = match name {
             V1 => (first, "full_mib".to_owned()),
             V2 | V2R => {
@@ -96,7 +95,7 @@ fn measure(ground: &Ground, made: &[Made; 3], peer: &Peer, table: &mut Table) ->
             other => return Err(format!("no version: {other}").into()),
         };
         if theirs > 0 {
-            let row = Row::new(format!("peers.{}.{what}", peer.name), ours.mib(), "MiB");
+            let row = Row::new(format!("peers.{}.{what}", peer.name), ours, "MiB");
             table.push(row.beside(peer.how, theirs as f64 / (1 << 20) as f64));
         }
     }

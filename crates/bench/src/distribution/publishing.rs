@@ -5,10 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use goldleaf_block::{BlockCount, ByteLen, ByteOffset};
-use goldleaf_feed::{
-    FORMAT, LivePcVersion, Object, PublishedImage, PublishedVolume, Publisher, names,
-};
+use goldleaf_feed::{Object, Publisher, names};
 use goldleaf_figures::{Bar, Row, Table};
 use goldleaf_host::{RealDir, Silent};
 use goldleaf_image::order;
@@ -16,7 +13,7 @@ use goldleaf_wire::{Effort, WireMap};
 use serde::{Deserialize, Serialize};
 
 use super::ground::{Ground, V1, V2, V2R};
-use super::{Size, pair, shares};
+use super::{Size, shares};
 use crate::Result;
 use crate::memory::peak_rss;
 use crate::timing::{Took, median, time};
@@ -54,7 +51,7 @@ impl Made {
 }
 
 /// Measures. Returns all three: `v1`, `v2` and `v2r`.
-pub fn run(ground: &Ground, size: Size, table: &mut Table) -> Result<[Made; 3]> {
+pub fn run(ground: &Ground, size: Size, table: &mut Table) -> Result<Vec<Made>> {
     drafts(ground, size, table)?;
     let feed = ground.fresh("feed")?;
     eprintln!("publishing {V1}");
@@ -65,20 +62,16 @@ pub fn run(ground: &Ground, size: Size, table: &mut Table) -> Result<[Made; 3]> 
     table.push(Row::new("full.make_s", first.wall_s, "s"));
     table.push(Row::new("full.make_s.cpu", first.cpu_s, "s"));
     shares::add("full", ground, &feed, V1, &first, &[], table)?;
+    let mut all = vec![first.clone()];
     // Each beside the first version alone: they are two ways to the same update.
-    let debs = pair::package_bytes(&ground.place)? as f64 / MIB;
-    let next = |name: &'static str, table: &mut Table| -> Result<Made> {
+    for (name, prefix) in [(V2, "update.v1_v2"), (V2R, "update.v1_v2r")] {
         eprintln!("publishing {name} over {V1}");
         let made = publish(ground, &feed, name, FINAL, &[&first.map])?;
-        let row = Row::new(format!("delta.v1_{name}_mib"), made.mib(), "MiB");
-        table.push(row.beside("apt's packages", debs).bar(Bar::AtMost(105.0)));
-        Ok(made)
-    };
-    let (in_place, anew) = (next(V2, table)?, next(V2R, table)?);
-    shares::add("delta.v1_v2", ground, &feed, V2, &in_place, &[&first], table)?;
-    let rss = in_place.peak_rss.max(anew.peak_rss) as f64 / 1e6;
-    table.push(Row::new("delta.make_rss_mb", rss, "MB").bar(Bar::AtMost(1000.0)));
-    Ok([first, in_place, anew])
+        table.push(Row::new(format!("{prefix}_packs_mib"), made.mib(), "MiB"));
+        shares::add(prefix, ground, &feed, name, &made, &[&first], table)?;
+        all.push(made);
+    }
+    Ok(all)
 }
 
 /// All of a version is new in its first draft. Rates are also told by processor time, which a
@@ -143,7 +136,7 @@ pub fn child(args: &[&str]) -> Result<ExitCode> {
     // The one place where the benchmark publishes: what endpoints are to fetch is made here.
     let mut publisher = Publisher::open(feed.as_ref(), effort)?;
     for map in known {
-        publisher.learn(&version(map), &Silent)?;
+        publisher.learn(&map, &Silent)?;
     }
     let (map, took) = time(|| Ok(publisher.disk(&image.device()?, &order, &Silent)?))?;
     let written = publisher.written;
@@ -152,30 +145,6 @@ pub fn child(args: &[&str]) -> Result<ExitCode> {
     let made = Made { map, pack_bytes, packs, wall_s, cpu_s, peak_rss: peak_rss()? };
     println!("{}", serde_json::to_string(&made)?);
     Ok(ExitCode::SUCCESS)
-}
-
-/// A version of which only the image's map matters.
-fn version(map: Object) -> LivePcVersion {
-    let root = PublishedVolume { mount: String::new(), start: ByteOffset(0), len: ByteLen(0) };
-    LivePcVersion {
-        format: FORMAT,
-        livepc: "bench".into(),
-        image: PublishedImage {
-            line: "bench".into(),
-            digest: String::new(),
-            blocks: BlockCount(0),
-            created_unix_secs: 0,
-            cause: String::new(),
-            os: String::new(),
-            identity: Vec::new(),
-            volumes: vec![root],
-            map,
-        },
-        layers: Vec::new(),
-        rules: None,
-        memory_mib: 1024,
-        cpus: 1,
-    }
 }
 
 /// Length of a disk as zstd compresses all of it at once, in bytes.

@@ -70,7 +70,7 @@ fn subscribed(ground: &Ground, place: &Path) -> Result<MapDevice> {
     let feed = ground.place.join("draft");
     let map = read_map(&feed, &made.map)?;
     let source = Arc::new(Directory::new(RealDir::open(&feed)?, "a feed"));
-    let packs: Arc<dyn Supply> = Channel::new(source, "bench", "stable").packs();
+    let packs: Arc<dyn Supply> = Channel::new(source, "bench", "stable").content();
     let home = open_home(&place.join("home"))?;
     let images = home.images()?.supplied(Arc::new(move |_: &str| Some(packs.clone())));
     images.add_published(V1, record(map.map.blocks().bytes()), &map)?;

@@ -9,7 +9,7 @@ use goldleaf_host::Progress;
 use goldleaf_image::{ImageVersion, Images, Layout, layout};
 use goldleaf_wire::{DeltaEffort, DiskFile, Side, UNIT_MAX, WireMap};
 
-use super::receive::version_record;
+use super::record::received;
 use crate::desktop::{StartOptions, volumes};
 use crate::workshop::Bench;
 use crate::{Home, PlayerError};
@@ -20,11 +20,14 @@ const THREADS_MAX: usize = 2;
 const REST: &[u8] = b"\0";
 
 /// What is needed to make deltas.
-pub(super) struct Differ<'a> {
+pub struct Differ<'a> {
+    /// Where there is room to work.
     pub home: &'a Home,
-    /// The LivePC.
+    /// The LivePC: one command at a time makes deltas of it.
     pub name: &'a str,
+    /// The feed that both versions are in.
     pub channel: &'a Channel,
+    /// Told how far it is.
     pub progress: &'a dyn Progress,
 }
 
@@ -70,7 +73,7 @@ impl Differ<'_> {
         published: &PublishedImage,
     ) -> Result<Opened, PlayerError> {
         let wire = self.channel.map(&published.map)?;
-        scratch.add_published(name, version_record(published, 1), &wire)?;
+        scratch.add_published(name, received(published, 1), &wire)?;
         let image = scratch.open(name, None)?;
         let (launcher, volumes) = (&self.home.launcher, volumes(&image)?);
         let layout = layout(launcher, &image.map, &image.files, &volumes, self.progress)?;

@@ -12,11 +12,14 @@
 mod deltas;
 mod publish;
 mod receive;
+mod record;
 mod subscription;
 
+pub use deltas::Differ;
 pub use goldleaf_wire::Effort;
 pub use publish::{PublishOptions, PublishReport, publish};
 pub use receive::{Arrival, Versions};
+pub use record::{published, received};
 pub use subscription::{
     SubscribeOptions, Subscription, SubscriptionRecord, Wanted, absolute, current, list, subscribe,
     supplier,

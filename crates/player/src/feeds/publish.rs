@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use goldleaf_block::{BlockNo, BlockRange, ByteLen, FileBlocks};
 use goldleaf_feed::{
-    Channel, FORMAT, LivePcVersion, Offer, OfferedDelta, PublishedImage, PublishedLayer,
-    PublishedVolume, Publisher, Written, names, offers, target_name,
+    Channel, FORMAT, LivePcVersion, Offer, OfferedDelta, PublishedImage, PublishedLayer, Publisher,
+    Written, names, offers, target_name,
 };
 use goldleaf_fetch::Directory;
 use goldleaf_host::{Dir, Progress};
-use goldleaf_image::{VolumeRecord, layout, order};
+use goldleaf_image::{layout, order};
 use goldleaf_layer::Layer;
 use goldleaf_store::{LiveSet, Store, pack_file_name};
 use goldleaf_trust::{
@@ -20,6 +20,7 @@ use goldleaf_trust::{
 use goldleaf_wire::Effort;
 
 use super::deltas::Differ;
+use super::record::published;
 use crate::apps::{AppsLayer, AppsVersion};
 use crate::desktop::{StartOptions, volumes};
 use crate::home::step;
@@ -243,22 +244,7 @@ impl Publishing<'_> {
         let layout = layout(launcher, &image.map, &image.files, &volumes(&image)?, self.progress)?;
         let order = order(&layout, image.record.blocks);
         let map = publisher.disk(&image.device()?, &order, self.progress)?;
-        let volume = |volume: VolumeRecord| {
-            let VolumeRecord { mount, start, len } = volume;
-            PublishedVolume { mount, start, len }
-        };
-        let record = image.record;
-        Ok(PublishedImage {
-            line: self.livepc.image.clone(),
-            digest: record.digest,
-            blocks: record.blocks,
-            created_unix_secs: record.created_unix_secs,
-            cause: record.cause,
-            os: record.os,
-            identity: record.identity,
-            volumes: record.volumes.into_iter().map(volume).collect(),
-            map,
-        })
+        Ok(published(&self.livepc.image, image.record, map))
     }
 
     /// A layer as one pack of a store that has nothing else.

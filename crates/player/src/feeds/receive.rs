@@ -7,12 +7,13 @@ use goldleaf_block::{BlockCount, ByteLen, ByteOffset, MapDevice, ReadBlocks, Sou
 use goldleaf_cache::{Cache, Cached};
 use goldleaf_feed::{Channel, LivePcVersion, Offer, PublishedImage, PublishedLayer};
 use goldleaf_host::{Dir, Progress};
-use goldleaf_image::{ImageError, ImageVersion, VersionRecord, VolumeRecord, check_name, placed};
+use goldleaf_image::{ImageError, ImageVersion, check_name, placed};
 use goldleaf_layer::Layer;
 use goldleaf_layer::rules::SiteRules;
 use goldleaf_store::{Digest, LiveSet, PackId, Store, pack_file_name};
 use goldleaf_wire::DeltaRef;
 
+use super::record::received;
 use super::subscription::Wanted;
 use crate::apps::AppsVersion;
 use crate::desktop::{Hex, StartOptions};
@@ -189,7 +190,7 @@ impl Receiver<'_> {
             return Err(PlayerError::corrupt("a published image", "a map of another length"));
         }
         let number = known.last().map_or(1, |version| version.number + 1);
-        let version = version_record(published, number);
+        let version = received(published, number);
         Ok(images.add_published(self.name, version, &wire)?.number)
     }
 
@@ -265,26 +266,6 @@ impl Receiver<'_> {
         let dir = bench.dir.create_dir("store").map_err(what())?;
         copy(&disk, published.pack_len, dir.as_ref(), &pack_file_name(pack))?;
         Ok(Store::open(dir)?)
-    }
-}
-
-/// An image's version as it is here, but for its data files.
-pub(super) fn version_record(published: &PublishedImage, number: u32) -> VersionRecord {
-    let volumes = published.volumes.iter().map(|volume| VolumeRecord {
-        mount: volume.mount.clone(),
-        start: volume.start,
-        len: volume.len,
-    });
-    VersionRecord {
-        number,
-        digest: published.digest.clone(),
-        blocks: published.blocks,
-        created_unix_secs: published.created_unix_secs,
-        cause: published.cause.clone(),
-        os: published.os.clone(),
-        data: Vec::new(),
-        identity: published.identity.clone(),
-        volumes: volumes.collect(),
     }
 }
 
