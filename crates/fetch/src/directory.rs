@@ -1,12 +1,13 @@
-//! A feed in a directory: on a stick, on a share, or simulated.
+//! A feed in a directory: on a stick that comes and goes, on a share, or simulated.
 
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
-use goldleaf_host::{Dir, File};
+use goldleaf_host::{Dir, File, RealDir};
 
-use crate::{At, FetchError, Source, Take, name};
+use crate::{At, FetchError, Source, Take, name, url};
 
 /// Bytes read at once: enough for a disk, little for a caller that wants to stop.
 const PIECE: u64 = 256 << 10;
@@ -81,6 +82,37 @@ impl Source for Directory {
             next += piece.len() as u64;
         }
         Ok(())
+    }
+
+    fn distrust(&self, _path: &str) -> bool {
+        false
+    }
+}
+
+/// A directory by its path, looked for at each request: a stick may be put in when it is needed.
+pub(crate) struct Place(pub String);
+
+impl Place {
+    fn directory(&self) -> Result<Directory, FetchError> {
+        let dir = RealDir::open(Path::new(&self.0)).map_err(|error| FetchError::Location {
+            location: url::without_secrets(&self.0),
+            why: error.to_string(),
+        })?;
+        Ok(Directory::new(dir, &self.0))
+    }
+}
+
+impl Source for Place {
+    fn name(&self) -> &str {
+        &self.0
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, FetchError> {
+        self.directory()?.read(path, limit)
+    }
+
+    fn stream(&self, path: &str, range: Range<u64>, take: &mut Take<'_>) -> Result<(), FetchError> {
+        self.directory()?.stream(path, range, take)
     }
 
     fn distrust(&self, _path: &str) -> bool {

@@ -1,11 +1,11 @@
 //! From what a person wrote to a source.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use goldleaf_host::{Clock, Entropy, RealDir};
+use goldleaf_host::{Clock, Entropy};
 
-use crate::{Directory, FetchError, Patience, Retrying, Source, Tries, Web, url};
+use crate::directory::Place;
+use crate::{FetchError, Patience, Retrying, Source, Tries, Web};
 
 /// How sources are asked.
 #[derive(Clone)]
@@ -31,16 +31,13 @@ impl Options {
 }
 
 /// The source at `location`: an http or https URL, or the path of a directory.
-/// [`FetchError::Location`] when it is neither. Nobody is asked for anything yet.
+/// [`FetchError::Location`] when it is no such URL. Nobody is asked for anything yet, and the
+/// directory need not be there yet.
 pub fn open(location: &str, options: &Options) -> Result<Arc<dyn Source>, FetchError> {
     if location.contains("://") {
         let web: Arc<dyn Source> = Arc::new(Web::new(location, options)?);
         let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
         return Ok(Arc::new(Retrying::new(web, options.tries, clock, entropy)));
     }
-    let dir = RealDir::open(Path::new(location)).map_err(|error| FetchError::Location {
-        location: url::without_secrets(location),
-        why: error.to_string(),
-    })?;
-    Ok(Arc::new(Directory::new(dir, location)))
+    Ok(Arc::new(Place(location.into())))
 }

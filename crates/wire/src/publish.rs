@@ -10,7 +10,7 @@
 //! extent of the map and nothing else. Runs are followed as long as both sides agree, so that what
 //! was whole stays whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use goldleaf_block::{
@@ -219,19 +219,24 @@ impl Work<'_, '_> {
         (self.sink)(&pack, bytes).map_err(WireError::Sink)
     }
 
-    /// The map of what was found, over the packs that it needs.
+    /// The map of what was found, over the packs that it needs, in the order in which these are to
+    /// travel.
     fn map(mut self, blocks: BlockCount) -> Result<WireMap, WireError> {
+        let mut seen = HashSet::new();
+        let packs = self.found.iter().map(|(_, (pack, _))| *pack);
+        let travel: Vec<u32> = packs.filter(|pack| seen.insert(*pack)).collect();
         self.found.sort_unstable();
         self.found.dedup_by_key(|(block, _)| *block);
-        let (mut packs, mut numbers) = (Vec::new(), HashMap::new());
+        // What came twice may lie in a second pack, which nobody needs then.
+        let used: HashSet<u32> = self.found.iter().map(|(_, (pack, _))| *pack).collect();
+        let travel: Vec<u32> = travel.into_iter().filter(|pack| used.contains(pack)).collect();
+        let packs = travel.iter().map(|pack| self.known.packs[*pack as usize]).collect();
+        let numbers: HashMap<u32, SourceIndex> =
+            travel.into_iter().zip((0..).map(SourceIndex)).collect();
         let mut builder = MapBuilder::new(blocks);
         for (block, (pack, at)) in self.found {
-            let source = *numbers.entry(pack).or_insert_with(|| {
-                packs.push(self.known.packs[pack as usize]);
-                SourceIndex(packs.len() as u32 - 1)
-            });
             let range = BlockRange::new(BlockNo(block), BlockCount(1));
-            let target = Target::Source { source, at: BlockNo(at) };
+            let target = Target::Source { source: numbers[&pack], at: BlockNo(at) };
             builder.push(MapExtent { range, target })?;
         }
         Ok(WireMap { packs, map: builder.finish() })

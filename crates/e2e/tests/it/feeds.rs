@@ -156,7 +156,7 @@ fn a_livepc_travels_by_any_web_server() {
     // A roll-back is an update, from another place too.
     assert_eq!(author.publish(Some(1)).version, 3);
     let mut subscription = Subscription::open(&endpoint.home, "office").unwrap();
-    subscription.carry(vec![shelf.path().to_string_lossy().into_owned()]).unwrap();
+    subscription.carry(&endpoint.home, vec![shelf.path().to_string_lossy().into_owned()]).unwrap();
     drop(subscription);
     assert_eq!(update(&endpoint).version, 3);
     let tree = desk.tree().unwrap();

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use goldleaf_fetch::{FetchError, Source, Web, open};
+use goldleaf_fetch::{FetchError, Several, Source, Web, open};
 use goldleaf_host::RealDir;
 
 use crate::server::{Server, honest};
@@ -196,10 +196,26 @@ fn locations() {
     goldleaf_host::replace_file(&*host, "timestamp.json", b"{}").unwrap();
     let source = open(dir.path().to_str().unwrap(), &options()).unwrap();
     assert_eq!(source.read("timestamp.json", 9).unwrap().unwrap(), b"{}");
-    let bad = ["ftp://host/", "file:///tmp", "http://me:secret@host/", "http://h/?secret", "/none"];
+    let bad = ["ftp://host/", "file:///tmp", "http://me:secret@host/", "http://h/?secret"];
     for bad in bad {
         let Err(error) = open(bad, &options()) else { panic!("{bad}") };
         assert!(matches!(error, FetchError::Location { .. }), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
+}
+
+/// A stick that is put in while it is asked for, beside one that is not there.
+#[test]
+fn a_directory_may_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let sources = ["none", "stick"].map(|name| open(&path(name), &options()).unwrap());
+    let several = Several::new(sources.to_vec(), options().clock);
+    assert!(matches!(several.read("timestamp.json", 9), Err(FetchError::All { .. })));
+    let stick = RealDir::create(&dir.path().join("stick")).unwrap();
+    goldleaf_host::replace_file(&*stick, "timestamp.json", b"{}").unwrap();
+    assert_eq!(several.read("timestamp.json", 9).unwrap().unwrap(), b"{}");
+    std::fs::remove_dir_all(dir.path().join("stick")).unwrap();
+    let gone = several.read("timestamp.json", 9).unwrap_err().to_string();
+    assert!(gone.contains("none") && gone.contains("stick"), "{gone}");
 }

@@ -276,7 +276,9 @@ impl Subscription {
     }
 
     /// Follows the same feed from other places, the first one first.
-    pub fn carry(&mut self, sources: Vec<String>) -> Result<(), PlayerError> {
+    pub fn carry(&mut self, home: &Home, sources: Vec<String>) -> Result<(), PlayerError> {
+        let carried = source(home, &sources, None)?;
+        self.channel = Channel::new(carried, &self.record.feed, &self.record.channel);
         self.record.sources = sources;
         step("subscription.carry", || write_record(self.dir.as_ref(), RECORD, &self.record))
     }

@@ -189,13 +189,14 @@ fn follow(stage: &Stage) -> Result<()> {
         feeds::subscribe(home, &options, &Silent)?;
     }
     let mut subscription = Subscription::open(home, NAME)?;
+    // Where it was carried may have been another home.
+    subscription.carry(home, vec![text(&root)?.into()])?;
     let wanted = subscription.refresh(home)?;
     let arrival = subscription.take(home, &wanted, &Silent)?;
     arrival.fill(&|_| ControlFlow::Continue(()))?;
     arrival.adopt(home)?;
     subscription.pin(Some(1))?;
-    subscription.pin(None)?;
-    Ok(subscription.carry(vec![text(&root)?.into()])?)
+    Ok(subscription.pin(None)?)
 }
 
 fn create(stage: &Stage) -> Result<()> {

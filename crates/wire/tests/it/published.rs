@@ -157,3 +157,26 @@ fn a_large_disk_is_several_packs() {
     assert_eq!(blocks, [4096, 4096, 1807]);
     assert_eq!(author.disk(&map), disk.0);
 }
+
+/// Packs are listed as they are to travel, wherever on the disk their content is.
+#[test]
+fn packs_are_in_the_order_of_their_content() {
+    let numbers: Vec<u16> = (1..10_000).collect();
+    let mut author = Author::default();
+    let disk = disk(&numbers);
+    let half = BlockNo(5000);
+    let order = [
+        BlockRange::new(half, BlockCount(9999 - half.0)),
+        BlockRange::new(BlockNo(0), BlockCount(half.0)),
+    ];
+    let map = author.publish(&disk, &order);
+    let blocks: Vec<u64> = map.packs.iter().map(|pack| pack.blocks.0).collect();
+    assert_eq!(blocks, [4096, 4096, 1807]);
+    let first = map.map.extents().iter().find(|extent| extent.range.contains(half));
+    let source = |extent: &goldleaf_block::MapExtent| match extent.target {
+        goldleaf_block::Target::Source { source, .. } => source.0,
+        goldleaf_block::Target::Zero => u32::MAX,
+    };
+    assert_eq!(first.map(source), Some(0));
+    assert_eq!(author.disk(&map), disk.0);
+}
