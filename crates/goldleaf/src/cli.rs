@@ -75,6 +75,8 @@ enum Command {
     #[command(subcommand)]
     Key(commands::key::Command),
     Publish(commands::publish::Args),
+    #[command(subcommand)]
+    Feed(commands::feed::Command),
     Subscribe(commands::subscribe::Args),
     Update(commands::update::Args),
     Pin(commands::pin::Args),
@@ -185,6 +187,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Rules(command) => commands::rules::run(app, command),
         Command::Key(command) => commands::key::run(app, command),
         Command::Publish(args) => commands::publish::run(app, &args),
+        Command::Feed(command) => commands::feed::run(app, command),
         Command::Subscribe(args) => commands::subscribe::run(app, &args),
         Command::Update(args) => commands::update::run(app, &args),
         Command::Pin(args) => commands::pin::run(app, &args),

@@ -189,6 +189,7 @@ const COMMANDS: &[&str] = &[
     "desktop delete",
     "key",
     "publish",
+    "feed show",
     "subscribe",
     "update",
     "pin",

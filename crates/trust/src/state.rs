@@ -41,6 +41,11 @@ impl Believed {
         Ok(Self { root, timestamp: None, snapshot: None, targets: None, seen })
     }
 
+    /// Whose keys are believed.
+    pub fn authority(&self) -> &Root {
+        &self.root.body
+    }
+
     /// Version of the root.
     pub fn root_version(&self) -> u64 {
         self.root.head.version

@@ -91,7 +91,7 @@ pub fn run(ground: &Ground, made: &[Made], table: &mut Table) -> Result<[f64; 3]
 impl Ground {
     fn made(&self, first: &Made, name: &str, next: &Made) -> Result<Delta> {
         let (from, to) = (self.published(V1, first)?, self.published(name, next)?);
-        self.part("delta", &[from, to].each_ref().map(|image| OsStr::new(image)))
+        self.part("delta", &[from, to].each_ref().map(OsStr::new))
     }
 
     fn applied(
@@ -105,7 +105,7 @@ impl Ground {
         let nothing = "null".to_owned();
         // What the older version's arrival needed of memory is not the delta's.
         let place = self.fresh("subscriber")?;
-        let part = |args: [&String; 3]| self.part("apply", &args.map(|arg| OsStr::new(arg)));
+        let part = |args: [&String; 3]| self.part("apply", &args.map(OsStr::new));
         let _: Option<Applied> = part([&from, &to, &nothing])?;
         let applied: Option<Applied> = part([&from, &to, &serde_json::to_string(offered)?])?;
         fs::remove_dir_all(place)?;

@@ -145,6 +145,12 @@ fn a_livepc_travels_by_any_web_server() {
     let second = author.publish(None);
     assert_eq!(second.version, 2);
     assert!(second.written.pack_bytes < first.written.pack_bytes / 20, "{second:?}");
+    assert!(second.written.delta_bytes > 0, "{second:?}");
+    let location = Location::parse(&format!("{}/feeds/office", shelf.path().display())).unwrap();
+    let view = feeds::look(&endpoint.home, &location, None).unwrap();
+    let versions = view.versions.iter().map(|one| (one.version, one.deltas.len()));
+    assert_eq!(versions.collect::<Vec<_>>(), [(2, 1), (1, 0)]);
+    assert_eq!(view.versions[0].deltas[0], (Some(1), second.written.delta_bytes));
     let arrival = update(&endpoint);
     assert!(arrival.is_new && arrival.version == 2);
     let tree = desk.tree().unwrap();

@@ -80,20 +80,26 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     })
 }
 
-fn options(args: &Args) -> Result<SubscribeOptions, Failure> {
-    let location = Location::parse(&args.location).ok_or_else(|| {
-        Failure::user(format!("`{}` is not where a feed is", args.location))
+/// Where a feed is, from what a person wrote.
+pub fn location(text: &str) -> Result<Location, Failure> {
+    let location = Location::parse(text).ok_or_else(|| {
+        Failure::user(format!("`{text}` is not where a feed is"))
             .hint("a feed is at PLACE/feeds/NAME or PLACE/feeds/NAME/CHANNEL")
     })?;
     let here = std::env::current_dir()
         .map_err(|error| Failure::io("finding the current directory", &error))?;
-    let location = feeds::absolute(location, &here);
+    Ok(feeds::absolute(location, &here))
+}
+
+fn options(args: &Args) -> Result<SubscribeOptions, Failure> {
+    let location = location(&args.location)?;
     let root = args.root.as_deref().map(read_root).transpose()?;
     let name = args.name.clone().unwrap_or_else(|| location.feed.clone());
     Ok(SubscribeOptions { location, mirrors: args.mirrors.clone(), name, root })
 }
 
-fn read_root(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+/// A root of trust from a file.
+pub fn read_root(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read;
     let failed = |error| Failure::io(format!("reading {}", path.display()), &error);
     let (mut root, file) = (Vec::new(), std::fs::File::open(path).map_err(failed)?);

@@ -10,6 +10,7 @@
 //! of them are as if they had been made here, but for what has not arrived yet of the image.
 
 mod deltas;
+mod look;
 mod publish;
 mod receive;
 mod record;
@@ -17,6 +18,7 @@ mod subscription;
 
 pub use deltas::Differ;
 pub use goldleaf_wire::Effort;
+pub use look::{FeedView, VersionView, look};
 pub use publish::{PublishOptions, PublishReport, publish};
 pub use receive::{Arrival, Versions};
 pub use record::{published, received};

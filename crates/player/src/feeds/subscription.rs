@@ -71,7 +71,7 @@ pub struct SubscribeOptions {
 const TRIES_OF_A_DISK: u32 = 60;
 
 /// Places that carry a feed, as one.
-fn source(
+pub(super) fn source(
     home: &Home,
     locations: &[String],
     tries: Option<u32>,
@@ -163,7 +163,11 @@ pub fn subscribe(
     Ok((subscription, keys, arrival))
 }
 
-fn first_root(carried: &dyn Source, feed: &str, channel: &str) -> Result<Vec<u8>, PlayerError> {
+pub(super) fn first_root(
+    carried: &dyn Source,
+    feed: &str,
+    channel: &str,
+) -> Result<Vec<u8>, PlayerError> {
     let path = format!("{}/1.root.json", goldleaf_feed::names::metadata(feed, channel));
     let root = carried.read(&path, ROOT_LIMIT)?;
     root.ok_or_else(|| PlayerError::Unknown {
