@@ -1,8 +1,8 @@
-//! What travels: maps, packs and deltas, valid ones that were spoiled; digests are mended, because
+//! What travels: maps, packs, boot profiles and deltas, valid ones that were spoiled; digests are mended, because
 //! an author may be hostile too.
 //!
 //! ```text
-//!   wire:   0 a map, 1 a pack │ how, 1 │ edits
+//!   wire:   0 a map, 1 a pack, 2 a boot profile │ how, 1 │ edits
 //!   delta:  how, 1 │ edits
 //!   how:    0 edits of a valid one; 1 what is left of the input instead
 //! ```
@@ -15,16 +15,16 @@ use goldleaf_block::{
 };
 use goldleaf_store::Digest;
 use goldleaf_wire::{
-    DeltaEffort, DeltaIndex, Effort, Known, PackIndex, PackRun, REFERENCE_MAX, UNIT_MAX, Versions,
-    WireMap, make_delta, publish,
+    BootProfile, DeltaEffort, DeltaIndex, Effort, Known, PackIndex, PackRun, REFERENCE_MAX,
+    UNIT_MAX, Versions, WireMap, make_delta, publish,
 };
 
 use crate::input::{Input, apply};
 
 /// Blocks of the disks that there are.
 const BLOCKS: u64 = 150;
-/// Bytes before what is compressed, of a map and of a delta.
-const MAP_FIXED: usize = 12;
+/// Bytes before what is compressed, of small forms and of a delta.
+const SEALED_FIXED: usize = 12;
 const DELTA_FIXED: usize = 16;
 /// Longest reference for which content is made up.
 const MADE_UP_MAX: u64 = 1 << 20;
@@ -79,6 +79,7 @@ impl Versions for Two {
 
 struct Valid {
     map: Vec<u8>,
+    profile: Vec<u8>,
     pack: Vec<u8>,
     delta_head: Vec<u8>,
     delta_units: Vec<u8>,
@@ -110,7 +111,10 @@ static VALID: LazyLock<Valid> = LazyLock::new(|| {
     let delta = make_delta(&[old.packs[0].name], &[head], &two, effort, &mut sink);
     let (_, delta_head) = delta.expect("a delta");
     let map = map.to_bytes().expect("a map");
-    Valid { map, pack, delta_head, delta_units, old: two.old }
+    let run = |start, count| BlockRange::new(BlockNo(start), BlockCount(count));
+    let runs = [run(90, 3), run(2, 1), run(40, 20)];
+    let profile = BootProfile::new(runs, BlockCount(BLOCKS)).to_bytes().expect("a profile");
+    Valid { map, profile, pack, delta_head, delta_units, old: two.old }
 });
 
 /// Edits of something valid, or what is left of the input.
@@ -137,16 +141,29 @@ fn unpacked(packed: &[u8]) -> Vec<u8> {
     zstd::bulk::decompress(packed, 1 << 20).expect("a valid one")
 }
 
-/// Maps and packs.
+/// Maps, packs and boot profiles.
 pub fn wire(data: &[u8]) {
     let mut input = Input(data);
-    if input.byte() & 1 == 0 {
-        let body = spoiled(input, &unpacked(&VALID.map[MAP_FIXED..]));
-        let len = (body.len() as u32).to_le_bytes();
-        map(&[&VALID.map[..MAP_FIXED - 4], &len, &packed(&body)].concat());
-    } else {
-        pack(&spoiled(input, &VALID.pack));
+    match input.byte() % 3 {
+        0 => map(&sealed(input, &VALID.map)),
+        1 => pack(&spoiled(input, &VALID.pack)),
+        _ => profile(&sealed(input, &VALID.profile)),
     }
+}
+
+/// A small form, its body spoiled.
+fn sealed(input: Input<'_>, valid: &[u8]) -> Vec<u8> {
+    let body = spoiled(input, &unpacked(&valid[SEALED_FIXED..]));
+    let len = (body.len() as u32).to_le_bytes();
+    [&valid[..SEALED_FIXED - 4], &len, &packed(&body)].concat()
+}
+
+fn profile(bytes: &[u8]) {
+    let disk = BlockCount(BLOCKS);
+    let Ok(profile) = BootProfile::from_bytes(bytes, disk) else { return };
+    assert!(profile.blocks() <= disk, "no block is in it twice");
+    let again = profile.to_bytes().expect("it was read before");
+    assert_eq!(BootProfile::from_bytes(&again, disk).expect("it was read before"), profile);
 }
 
 fn map(bytes: &[u8]) {

@@ -16,6 +16,7 @@ mod map;
 mod map_format;
 mod partition;
 mod session;
+mod trace;
 mod units;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use partition::{
 #[cfg(feature = "proof")]
 pub use session::use_little_limits;
 pub use session::{Recovery, SessionDevice, SessionId, Snapshot, Usage};
+pub use trace::Trace;
 pub use units::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange, ByteLen, ByteOffset};
 
 /// What a range of a device holds, for block status and for copying.

@@ -1,17 +1,16 @@
 //! The content of a cache as a device: what is there is verified once in each process, what is not
 //! is brought.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::ops::{ControlFlow, Range};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use goldleaf_block::{BLOCK_SIZE, BlockError, ByteLen, ByteOffset, RangeKind, ReadBlocks};
 use goldleaf_store::Digest;
 use goldleaf_wire::{FrameInfo, PackIndex, WireError};
 
+use crate::coming::{Coming, Demand};
 use crate::files::{Slot, blocks_of};
 use crate::{Cache, CacheError};
 
@@ -56,24 +55,14 @@ pub trait Supply: Send + Sync {
 /// How often what was brought may be wrong, and another try is worth it.
 const TRIES: usize = 8;
 
-/// How long what is not waited for stands back at most.
-const PATIENCE: Duration = Duration::from_millis(500);
-
 /// A cache as a device. Clones are the same device.
 #[derive(Clone)]
 pub struct Cached {
     cache: Arc<Cache>,
     /// Where to get what is missing; `None` offline.
     supply: Option<Arc<dyn Supply>>,
-    coming: Arc<Coming>,
+    pub(crate) coming: Arc<Coming>,
     pub(crate) demand: Arc<Demand>,
-}
-
-/// Frames that somebody is bringing, by their first block: nobody else does meanwhile.
-#[derive(Default)]
-struct Coming {
-    frames: Mutex<BTreeSet<u64>>,
-    arrived: Condvar,
 }
 
 impl Cached {
@@ -90,13 +79,7 @@ impl Cached {
     /// Makes the frame of a block readable: verified, brought before that where it must be.
     fn ready(&self, block: u64) -> Result<(), BlockError> {
         let slot = self.cache.slot_at(block);
-        let index = match self.cache.index(slot) {
-            Some(index) => index,
-            None => {
-                let _demand = self.demand.begin();
-                self.index(slot)?
-            }
-        };
+        let index = self.index_in_time(slot)?;
         let byte = (block - slot.first) * BLOCK_SIZE;
         let frame =
             index.frame_at(byte).ok_or_else(|| failed(slot.object(), "a block in no frame"))?;
@@ -111,8 +94,22 @@ impl Cached {
                 (verified, _) => return verified,
             }
         }
+        self.coming.wait_for(slot.first, stored(frame));
+        if self.cache.verified.has(blocks) {
+            return Ok(());
+        }
         let _demand = self.demand.begin();
         self.bring(slot, frame)
+    }
+
+    /// The index of a pack, which somebody waits for.
+    fn index_in_time(&self, slot: &Slot) -> Result<Arc<PackIndex>, BlockError> {
+        if let Some(index) = self.cache.index(slot) {
+            return Ok(index);
+        }
+        self.coming.wait_for(slot.first, 0..slot.pack.head_len.into());
+        let _demand = self.demand.begin();
+        self.index(slot)
     }
 
     /// Compares what is kept of a frame with what its author signed.
@@ -162,8 +159,8 @@ impl Cached {
 
     fn bring(&self, slot: &Slot, frame: &FrameInfo) -> Result<(), BlockError> {
         self.until_right(slot.object(), |supply| {
-            let range = frame.at..frame.at + u64::from(frame.stored_len);
-            self.cache.put(slot, frame, &bytes(supply, slot, range)?).map_err(Failure::Cache)
+            let stored = bytes(supply, slot, stored(frame))?;
+            self.cache.put(slot, frame, &stored).map_err(Failure::Cache)
         })
     }
 
@@ -186,6 +183,11 @@ impl Cached {
         }
         attempt(supply.as_ref()).map_err(|failure| failure.of(object))
     }
+}
+
+/// Where the bytes of a frame are in its pack.
+pub(crate) fn stored(frame: &FrameInfo) -> Range<u64> {
+    frame.at..frame.at + u64::from(frame.stored_len)
 }
 
 /// Bytes of a pack, all at once.
@@ -229,65 +231,6 @@ impl Failure {
 fn failed(object: Carried, why: &str) -> BlockError {
     let message = format!("{object}: {why}");
     BlockError::Io { what: "bringing content", message, code: None }
-}
-
-impl Coming {
-    /// Waits until nobody else brings a frame.
-    fn turn(&self, frame: u64) -> Turn<'_> {
-        let lock = || self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut frames = lock();
-        while !frames.insert(frame) {
-            frames = self.arrived.wait(frames).unwrap_or_else(PoisonError::into_inner);
-        }
-        Turn { coming: self, frame }
-    }
-}
-
-/// Reads that wait for the link: what is not waited for lets them pass.
-#[derive(Default)]
-pub(crate) struct Demand {
-    waiting: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Demand {
-    fn begin(&self) -> Waiting<'_> {
-        *self.lock() += 1;
-        Waiting(self)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns when no read waits, or after a while: a link that is slow for one may be good enough
-    /// for another.
-    pub fn let_pass(&self) {
-        let busy = |waiting: &mut usize| *waiting > 0;
-        drop(self.changed.wait_timeout_while(self.lock(), PATIENCE, busy));
-    }
-}
-
-struct Waiting<'a>(&'a Demand);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        *self.0.lock() -= 1;
-        self.0.changed.notify_all();
-    }
-}
-
-struct Turn<'a> {
-    coming: &'a Coming,
-    frame: u64,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut frames = self.coming.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        frames.remove(&self.frame);
-        self.coming.arrived.notify_all();
-    }
 }
 
 impl ReadBlocks for Cached {

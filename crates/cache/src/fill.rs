@@ -1,16 +1,18 @@
-//! Filling a cache in the order of its packs, while others read.
+//! Filling a cache in the order of its packs, while others read; what is wanted first before that.
 //!
 //! A pack comes as one stream from the first frame that is missing; each frame is kept as it is whole.
-//! Between pieces the stream stands back for reads that wait.
+//! Between pieces the stream stands back for reads that wait for something else; those that wait for
+//! what it brings next just wait.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use goldleaf_block::{BlockCount, BlockError};
-use goldleaf_wire::{FrameInfo, PackIndex};
+use goldleaf_wire::PackIndex;
 
-use crate::cached::Failure;
+use crate::cached::{Failure, stored};
+use crate::coming::Streaming;
 use crate::files::{Slot, blocks_of};
 use crate::{CacheError, Cached, Supply};
 
@@ -48,36 +50,71 @@ impl Cached {
         Ok(is_whole)
     }
 
+    /// Brings what is missing of some blocks, in the order in which they are wanted, as one stream
+    /// where that may be. It is kept when something else is. Returns whether all of it is here.
+    pub fn fill_first(&self, wanted: &[Range<u64>], told: &Told<'_>) -> Result<bool, BlockError> {
+        for (slot, wanted) in by_pack(self.cache().slots(), wanted) {
+            let runs = match self.cache().index(slot) {
+                // What is wanted from its beginning on was put there to be wanted.
+                None if wanted[0].start == slot.first => vec![Run::whole()],
+                _ => {
+                    let index = self.index(slot)?;
+                    let frames = wanted.iter().flat_map(|blocks| frames_of(slot, &index, blocks));
+                    self.missing(slot, &index, frames)
+                }
+            };
+            if !self.bring_runs(slot, &runs, told)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn fill_pack(&self, slot: &Slot, told: &Told<'_>) -> Result<bool, BlockError> {
         if self.cache().have.has(slot.blocks()) {
             return Ok(true);
         }
         let runs = match self.cache().index(slot) {
             // Its frames come behind its index.
-            None => vec![Run { index: None, frames: 0..usize::MAX }],
-            Some(index) => self.missing(slot, &index),
+            None => vec![Run::whole()],
+            Some(index) => self.missing(slot, &index, 0..index.frames().len()),
         };
-        for run in runs {
-            if !self.until_right(slot.object(), |supply| {
-                Arriving::new(self, slot, &run, told).all(supply)
-            })? {
-                return Ok(false);
-            }
+        if !self.bring_runs(slot, &runs, told)? {
+            return Ok(false);
         }
         // A machine that loses power begins again here.
         self.cache().keep().map(|()| true).map_err(|error| not_kept(&error))
     }
 
-    /// Runs of frames to ask for at once.
-    fn missing(&self, slot: &Slot, index: &Arc<PackIndex>) -> Vec<Run> {
+    fn bring_runs(&self, slot: &Slot, runs: &[Run], told: &Told<'_>) -> Result<bool, BlockError> {
+        for run in runs {
+            if !self.until_right(slot.object(), |supply| {
+                Arriving::new(self, slot, run, told).all(supply)
+            })? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Runs to ask for at once, of some frames in the order in which they are wanted.
+    fn missing(
+        &self,
+        slot: &Slot,
+        index: &Arc<PackIndex>,
+        frames: impl IntoIterator<Item = usize>,
+    ) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
-        for (number, frame) in index.frames().iter().enumerate() {
+        for number in frames {
+            let frame = &index.frames()[number];
             if self.cache().have.has(blocks_of(slot, frame)) {
                 continue;
             }
-            let gap = |run: &Run| frame.at - end_of(&index.frames()[run.frames.end - 1]);
             match runs.last_mut() {
-                Some(run) if gap(run) < GAP => run.frames.end = number + 1,
+                Some(run) if run.frames.contains(&number) => {}
+                Some(run) if run.frames.end <= number && run.gap(index, number) < GAP => {
+                    run.frames.end = number + 1;
+                }
                 _ => runs.push(Run { index: Some(index.clone()), frames: number..number + 1 }),
             }
         }
@@ -85,18 +122,52 @@ impl Cached {
     }
 }
 
-pub(crate) fn not_kept(error: &CacheError) -> BlockError {
-    BlockError::Io { what: "keeping what has arrived", message: error.to_string(), code: None }
+/// Blocks that are wanted, by the packs that they lie in, for as long as it is the same one.
+fn by_pack<'a>(slots: &'a [Slot], wanted: &[Range<u64>]) -> Vec<(&'a Slot, Vec<Range<u64>>)> {
+    let mut packs: Vec<(&Slot, Vec<Range<u64>>)> = Vec::new();
+    for blocks in wanted {
+        let first = slots.partition_point(|slot| slot.blocks().end <= blocks.start);
+        for slot in slots[first..].iter().take_while(|slot| slot.first < blocks.end) {
+            let pack = slot.blocks();
+            let part = blocks.start.max(pack.start)..blocks.end.min(pack.end);
+            match packs.last_mut() {
+                Some((last, parts)) if last.first == slot.first => parts.push(part),
+                _ => packs.push((slot, vec![part])),
+            }
+        }
+    }
+    packs
 }
 
-fn end_of(frame: &FrameInfo) -> u64 {
-    frame.at + u64::from(frame.stored_len)
+/// The frames that some blocks of a pack lie in.
+fn frames_of(slot: &Slot, index: &PackIndex, blocks: &Range<u64>) -> Range<usize> {
+    let frames = index.frames();
+    let from = frames.partition_point(|frame| blocks_of(slot, frame).end <= blocks.start);
+    let to = frames.partition_point(|frame| blocks_of(slot, frame).start < blocks.end);
+    from..to
+}
+
+pub(crate) fn not_kept(error: &CacheError) -> BlockError {
+    BlockError::Io { what: "keeping what has arrived", message: error.to_string(), code: None }
 }
 
 /// What is asked for at once: frames of a pack, behind its index where that is not known.
 struct Run {
     index: Option<Arc<PackIndex>>,
     frames: Range<usize>,
+}
+
+impl Run {
+    /// All of a pack that nothing is known of.
+    fn whole() -> Self {
+        Self { index: None, frames: 0..usize::MAX }
+    }
+
+    /// Bytes between its end and a frame behind it.
+    fn gap(&self, index: &PackIndex, number: usize) -> u64 {
+        let frames = index.frames();
+        frames[number].at - stored(&frames[self.frames.end - 1]).end
+    }
 }
 
 /// A run while it arrives.
@@ -123,13 +194,15 @@ impl<'a> Arriving<'a> {
             None => 0..self.slot.pack.len,
             Some(index) => {
                 let frames = index.frames();
-                frames[self.frames.start].at..end_of(&frames[self.frames.end - 1])
+                frames[self.frames.start].at..stored(&frames[self.frames.end - 1]).end
             }
         };
+        let coming = self.cached.coming.clone();
+        let streaming = coming.stream(self.slot.first, range.clone());
         let (slot, mut wrong, mut stopped) = (self.slot, None, false);
         let mut take = |piece: &[u8]| {
             self.cached.demand.let_pass();
-            match self.take(piece) {
+            match self.take(piece, &streaming) {
                 Ok(flow) => {
                     stopped = flow.is_break();
                     flow
@@ -148,7 +221,11 @@ impl<'a> Arriving<'a> {
         Ok(!stopped)
     }
 
-    fn take(&mut self, piece: &[u8]) -> Result<ControlFlow<()>, CacheError> {
+    fn take(
+        &mut self,
+        piece: &[u8],
+        streaming: &Streaming<'_>,
+    ) -> Result<ControlFlow<()>, CacheError> {
         self.rest.extend_from_slice(piece);
         loop {
             let frame = match &self.index {
@@ -165,10 +242,12 @@ impl<'a> Arriving<'a> {
             let part: Vec<u8> = self.rest.drain(..len).collect();
             let Some(frame) = frame else {
                 self.index = Some(self.cached.cache().put_head(self.slot, &part)?);
+                streaming.reached(len as u64);
                 continue;
             };
             self.cached.cache().put(self.slot, &frame, &part)?;
             self.frames.start += 1;
+            streaming.reached(stored(&frame).end);
             if (self.told)(self.cached.cache().arrived()).is_break() {
                 return Ok(ControlFlow::Break(()));
             }

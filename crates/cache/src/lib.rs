@@ -22,6 +22,7 @@
 
 mod bitmap;
 mod cached;
+mod coming;
 mod delta;
 mod error;
 mod files;

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail by panic"))]
 
+mod author;
 mod base64;
 mod console;
 mod disk;
@@ -24,6 +25,7 @@ mod site;
 mod watcher;
 mod web;
 
+pub use author::Author;
 pub use console::{Console, Output};
 pub use disk::{DiskTree, check_snapshot, check_volumes, fsck_file, materialise};
 pub use error::HarnessError;

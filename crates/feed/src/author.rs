@@ -9,7 +9,7 @@ use goldleaf_block::{BLOCK_SIZE, BlockRange, ReadBlocks};
 use goldleaf_host::{Dir, Progress, read_file, replace_file};
 use goldleaf_store::Digest;
 use goldleaf_trust::Target;
-use goldleaf_wire::{Effort, Known, PackIndex, PackRef, WireMap, publish};
+use goldleaf_wire::{BootProfile, Effort, Known, PackIndex, PackRef, WireMap, publish};
 
 use crate::version::Object;
 use crate::{FeedError, LivePcVersion, names};
@@ -24,6 +24,7 @@ pub struct Publisher {
     pub(crate) packs: Arc<dyn Dir>,
     pub(crate) deltas: Arc<dyn Dir>,
     maps: Arc<dyn Dir>,
+    profiles: Arc<dyn Dir>,
     versions: Arc<dyn Dir>,
     /// How much is done to make it small.
     pub effort: Effort,
@@ -64,10 +65,11 @@ impl Publisher {
             dir.create_dir(name).map_err(FeedError::io(format!("making the directory {name}")))
         };
         let (packs, deltas) = (shelf(names::PACKS)?, shelf(names::DELTAS)?);
-        let (maps, versions) = (shelf(names::MAPS)?, shelf(names::VERSIONS)?);
+        let (maps, profiles) = (shelf(names::MAPS)?, shelf(names::PROFILES)?);
+        let versions = shelf(names::VERSIONS)?;
         dir.sync().map_err(FeedError::io("making a feed's directory"))?;
         let (known, written) = (Known::default(), Written::default());
-        Ok(Self { packs, deltas, maps, versions, effort, known, written })
+        Ok(Self { packs, deltas, maps, profiles, versions, effort, known, written })
     }
 
     /// Learns what a disk that was published has, so that it is not published again.
@@ -129,8 +131,12 @@ impl Publisher {
         };
         let map = publish(disk, order, &mut self.known, self.effort, &mut sink)?.to_bytes()?;
         self.written.map_bytes += map.len() as u64;
-        let digest = write(self.maps.as_ref(), &map)?;
-        Ok(Object { digest: digest.to_string(), len: map.len() as u64 })
+        write(self.maps.as_ref(), &map)
+    }
+
+    /// Writes what of a disk a guest reads when it starts.
+    pub fn profile(&self, profile: &BootProfile) -> Result<Object, FeedError> {
+        write(self.profiles.as_ref(), &profile.to_bytes()?)
     }
 
     /// Writes a version. It is seen when signed metadata offer it.
@@ -147,10 +153,10 @@ fn get(shelf: &dyn Dir, name: &Digest, limit: u64) -> Result<Vec<u8>, FeedError>
 }
 
 /// Writes a file under the name of its digest.
-fn write(shelf: &dyn Dir, bytes: &[u8]) -> Result<Digest, FeedError> {
+fn write(shelf: &dyn Dir, bytes: &[u8]) -> Result<Object, FeedError> {
     let name = Digest::of(bytes);
     put(shelf, &name, bytes).map_err(FeedError::io(format!("writing {name} of the feed")))?;
-    Ok(name)
+    Ok(Object { digest: name.to_string(), len: bytes.len() as u64 })
 }
 
 /// Writes a file under the name of its digest, unless it is there.

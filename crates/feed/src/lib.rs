@@ -4,10 +4,11 @@
 //!   feeds/NAME/CHANNEL/metadata/   signed: who may say what, and which versions there are
 //!   versions/DIGEST                a version of a LivePC: its image, layers, rules, hardware
 //!   maps/DIGEST                    a disk over packs
+//!   profiles/DIGEST                what of a disk a guest reads when it starts, in that order
 //!   packs/DIGEST                   content
 //!   deltas/DIGEST                  the same content, for whoever has an older version
 //! ```
-//! Metadata name versions and deltas, versions name maps, maps name packs, each by digest: all of it
+//! Metadata name versions and deltas, versions name maps and profiles, maps name packs, by digest: all of it
 //! hangs on signatures, wherever it is carried. Feeds of one directory share content. All but the newest
 //! timestamp is written once and never changed.
 #![forbid(unsafe_code)]

@@ -9,6 +9,8 @@ pub const PACKS: &str = "packs";
 pub const DELTAS: &str = "deltas";
 /// Directory of maps.
 pub const MAPS: &str = "maps";
+/// Directory of boot profiles.
+pub const PROFILES: &str = "profiles";
 /// Directory of versions.
 pub const VERSIONS: &str = "versions";
 /// Directory of feeds.
@@ -29,6 +31,11 @@ pub fn delta(name: &Digest) -> String {
 /// The path of a map.
 pub fn map(name: &Digest) -> String {
     format!("{MAPS}/{name}")
+}
+
+/// The path of a boot profile.
+pub fn profile(name: &Digest) -> String {
+    format!("{PROFILES}/{name}")
 }
 
 /// The path of a version.

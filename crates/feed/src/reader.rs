@@ -5,17 +5,20 @@ use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 
+use goldleaf_block::BlockCount;
 use goldleaf_cache::{Carried, Supply, SupplyError, Take};
 use goldleaf_fetch::Source;
 use goldleaf_store::Digest;
 use goldleaf_trust::{Metadata, Target};
-use goldleaf_wire::WireMap;
+use goldleaf_wire::{BootProfile, WireMap};
 
 use crate::version::{LivePcVersion, Object, VERSION_MAX};
 use crate::{FeedError, names};
 
 /// Longest map that is read, in bytes.
 const MAP_MAX: u64 = 64 << 20;
+/// Longest boot profile that is read, in bytes.
+const PROFILE_MAX: u64 = 16 << 20;
 
 /// A channel of a feed.
 pub struct Channel {
@@ -41,18 +44,28 @@ impl Channel {
 
     /// The map of a disk.
     pub fn map(&self, object: &Object) -> Result<WireMap, FeedError> {
-        let (name, path) = (object.name()?, names::map(&object.name()?));
-        let bytes = self.object(&path, object.len.min(MAP_MAX))?;
-        if Digest::of(&bytes) != name {
-            let wrong = Err(FeedError::malformed(&path, "another digest"));
-            return self.distrusting(&path, wrong);
-        }
+        let bytes = self.named(object, &names::map(&object.name()?), MAP_MAX)?;
         Ok(WireMap::from_bytes(&bytes)?)
+    }
+
+    /// What of a disk of so many blocks a guest reads when it starts.
+    pub fn profile(&self, object: &Object, disk: BlockCount) -> Result<BootProfile, FeedError> {
+        let bytes = self.named(object, &names::profile(&object.name()?), PROFILE_MAX)?;
+        Ok(BootProfile::from_bytes(&bytes, disk)?)
     }
 
     /// What brings packs and deltas.
     pub fn content(&self) -> Arc<dyn Supply> {
         Arc::new(Content(self.source.clone()))
+    }
+
+    /// An object as its name says that it is.
+    fn named(&self, object: &Object, path: &str, limit: u64) -> Result<Vec<u8>, FeedError> {
+        let bytes = self.object(path, object.len.min(limit))?;
+        if Digest::of(&bytes) != object.name()? {
+            return self.distrusting(path, Err(FeedError::malformed(path, "another digest")));
+        }
+        Ok(bytes)
     }
 
     fn object(&self, path: &str, limit: u64) -> Result<Vec<u8>, FeedError> {

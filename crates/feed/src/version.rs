@@ -69,6 +69,8 @@ pub struct PublishedImage {
     pub volumes: Vec<PublishedVolume>,
     /// The map of the disk.
     pub map: Object,
+    /// What a guest reads when it starts, as far as that is known.
+    pub profile: Option<Object>,
 }
 
 /// A volume of an image.
@@ -151,6 +153,9 @@ impl LivePcVersion {
                 });
             }
         }
-        self.image.map.name().map(|_| ())
+        [Some(&self.image.map), self.image.profile.as_ref()]
+            .into_iter()
+            .flatten()
+            .try_for_each(|object| object.name().map(|_| ()))
     }
 }

@@ -1,16 +1,37 @@
 //! Versions that are published elsewhere.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use goldleaf_block::{BlockNo, BlockRange, ExtentMap, MapBuilder, MapExtent, SourceIndex, Target};
-use goldleaf_cache::Cache;
+use goldleaf_cache::{Cache, Cached};
 use goldleaf_store::Digest;
-use goldleaf_wire::{PackRef, WireMap};
+use goldleaf_wire::{BootProfile, PackRef, WireMap};
 
-use crate::{ImageError, Images, VersionRecord};
+use crate::{ImageError, ImageVersion, Images, VersionRecord};
 
 /// Where the content of a pack is: a data file, and a block of it.
 type Place = (String, BlockNo);
+
+impl ImageVersion {
+    /// What of published data files a guest reads when it starts, in its order: blocks of one file
+    /// for as long as it is the same one.
+    pub fn wanted(&self, profile: &BootProfile) -> Vec<(&Cached, Vec<Range<u64>>)> {
+        let mut wanted: Vec<(SourceIndex, &Cached, Vec<Range<u64>>)> = Vec::new();
+        for extent in profile.runs().iter().flat_map(|run| self.map.slice(*run)) {
+            let Target::Source { source, at } = extent.target else { continue };
+            let Some((_, data)) = self.published.iter().find(|(index, _)| *index == source) else {
+                continue;
+            };
+            let blocks = at.0..at.0 + extent.range.count.0;
+            match wanted.last_mut() {
+                Some((last, _, all)) if *last == source => all.push(blocks),
+                _ => wanted.push((source, data, vec![blocks])),
+            }
+        }
+        wanted.into_iter().map(|(_, data, blocks)| (data, blocks)).collect()
+    }
+}
 
 impl Images {
     /// Adds a version that was published, and makes the image where it is new. Nothing of it is

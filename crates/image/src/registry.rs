@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use goldleaf_block::{ExtentMap, FileBlocks, MapDevice, ReadBlocks};
+use goldleaf_block::{ExtentMap, FileBlocks, MapDevice, ReadBlocks, SourceIndex, Trace};
 use goldleaf_cache::{Cache, Cached, Supply, sidecars};
 use goldleaf_host::{Dir, File, Progress, read_file, replace_file};
+use goldleaf_wire::BootProfile;
 use goldleaf_worker::lent;
 
 use crate::{ImageError, ImageRecord, VersionRecord, canonical_digest};
@@ -17,6 +18,9 @@ pub const FORMAT: u32 = 1;
 const RECORD_LIMIT: u64 = 64 << 20;
 /// Longest map that is read, in bytes: some 40 million extents.
 pub(crate) const MAP_LIMIT: u64 = 512 << 20;
+
+/// Longest boot profile that is read, in bytes.
+const BOOT_LIMIT: u64 = 16 << 20;
 
 /// Knows where what has not arrived of an image is to be had: nowhere, for an image that was made
 /// here.
@@ -43,7 +47,7 @@ pub struct ImageVersion {
     /// The same as devices.
     devices: Vec<Arc<dyn ReadBlocks>>,
     /// Those that are published elsewhere.
-    published: Vec<Cached>,
+    pub(crate) published: Vec<(SourceIndex, Cached)>,
 }
 
 impl ImageVersion {
@@ -58,20 +62,20 @@ impl ImageVersion {
     }
 
     /// Those of its data files that are published elsewhere, and may not all have arrived.
-    pub fn published(&self) -> &[Cached] {
-        &self.published
+    pub fn published(&self) -> impl Iterator<Item = &Cached> {
+        self.published.iter().map(|(_, data)| data)
     }
 
     /// Whether all of it is here.
     pub fn is_whole(&self) -> bool {
-        self.published.iter().all(|data| data.cache().is_whole())
+        self.published().all(|data| data.cache().is_whole())
     }
 
     /// Reads all of it that is here, and compares it with what it is to be. Never writes; where it
     /// was opened with a supplier, what is damaged is brought anew.
     pub fn check(&self, progress: &dyn Progress) -> Result<(), ImageError> {
         if !self.is_whole() {
-            return Ok(self.published.iter().try_for_each(Cached::check)?);
+            return Ok(self.published().try_for_each(Cached::check)?);
         }
         let (expected, found) = (&self.record.digest, canonical_digest(&self.device()?, progress)?);
         if found == *expected {
@@ -79,6 +83,14 @@ impl ImageVersion {
         }
         let (expected, found) = (expected.clone(), found);
         Err(ImageError::Corrupt { place: "the disk".into(), expected, found })
+    }
+
+    /// The same, where what is read of its data files is noted. Whole ones are lent to workers
+    /// then, too.
+    pub fn traced(mut self, trace: &Arc<Trace>) -> Self {
+        self.devices = self.devices.into_iter().map(|device| trace.source(device)).collect();
+        self.files = self.devices.iter().cloned().map(lent).collect();
+        self
     }
 
     fn add(&mut self, file: Arc<dyn File>) -> Result<(), ImageError> {
@@ -91,8 +103,8 @@ impl ImageVersion {
         let device: Arc<dyn ReadBlocks> = Arc::new(data.clone());
         let whole = || data.cache().content().clone();
         self.files.push(if data.cache().is_whole() { whole() } else { lent(device.clone()) });
+        self.published.push((SourceIndex(self.devices.len() as u32), data));
         self.devices.push(device);
-        self.published.push(data);
     }
 }
 
@@ -189,6 +201,42 @@ impl Images {
         Ok(opened)
     }
 
+    /// What a guest reads when it starts on a version, if that is known. It is a hint, so one that
+    /// cannot be read is none.
+    pub fn boot_profile(
+        &self,
+        name: &str,
+        version: &VersionRecord,
+    ) -> Result<Option<BootProfile>, ImageError> {
+        let dir = self.dir(name)?;
+        match read_file(dir.as_ref(), &boot_name(version.number), BOOT_LIMIT) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => {
+                let bytes = other.map_err(ImageError::io("reading a boot profile"))?;
+                Ok(BootProfile::from_bytes(&bytes, version.blocks).ok())
+            }
+        }
+    }
+
+    /// Keeps what a guest reads when it starts on a version.
+    pub fn keep_boot_profile(
+        &self,
+        name: &str,
+        number: u32,
+        profile: &BootProfile,
+    ) -> Result<(), ImageError> {
+        let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
+        let bytes = profile.to_bytes().map_err(|error| ImageError::Corrupt {
+            place: boot_name(number),
+            expected: "a profile that can be written".into(),
+            found: error.to_string(),
+        })?;
+        step("image.boot", || {
+            replace_file(dir.as_ref(), &boot_name(number), &bytes)
+                .map_err(ImageError::io("writing a boot profile"))
+        })
+    }
+
     /// Makes the directory of a new image and locks it against another importer. The image exists
     /// from [`Self::add_version`] on; before that it is not listed.
     pub fn create(&self, name: &str) -> Result<Arc<dyn Dir>, ImageError> {
@@ -242,12 +290,13 @@ impl Images {
     pub fn unnamed(&self, name: &str) -> Result<Vec<String>, ImageError> {
         let record = self.record(name)?;
         let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
-        let maps = record.versions.iter().map(|version| map_name(version.number));
+        let numbers = record.versions.iter().map(|version| version.number);
+        let maps = numbers.flat_map(|number| [map_name(number), boot_name(number)]);
         let data = record.versions.iter().flat_map(|version| version.data.iter().cloned());
         let data: Vec<String> = data.collect();
         let beside = data.iter().flat_map(|data| sidecars(data));
         let named: BTreeSet<String> = maps.chain(beside).chain(data.iter().cloned()).collect();
-        const OWN: [&str; 6] = [".data", ".map", ".new", ".packs", ".heads", ".have"];
+        const OWN: [&str; 7] = [".data", ".map", ".boot", ".new", ".packs", ".heads", ".have"];
         let is_own = |name: &str| OWN.iter().any(|end| name.ends_with(end));
         let items = dir.list().map_err(ImageError::io("listing an image"))?;
         let files = items.into_iter().filter(|item| !item.is_dir).map(|item| item.name);
@@ -325,6 +374,10 @@ fn copy_of(name: &str) -> Option<(&str, u32)> {
 
 pub(crate) fn map_name(number: u32) -> String {
     format!("v{number}.map")
+}
+
+fn boot_name(number: u32) -> String {
+    format!("v{number}.boot")
 }
 
 fn write_record(dir: &dyn Dir, record: &ImageRecord) -> Result<(), ImageError> {

@@ -18,6 +18,9 @@
 //! frames at once, compressed after the content that they were probably made from. What it gives is
 //! compared with the packs' digests.
 //!
+//! A *boot profile* says what a guest reads when it starts, and in which order: so that it travels
+//! first.
+//!
 //! Everything here is read from people who may be hostile. A frame's stored bytes are verified
 //! before they are decompressed, so that the decompressor sees nothing that its author did not
 //! make, and it writes into as much memory as the index says that the content has, and no more.
@@ -29,7 +32,9 @@ mod frame;
 mod map;
 mod pack;
 mod pairing;
+mod profile;
 mod publish;
+mod sealed;
 mod varint;
 
 pub use delta::{
@@ -41,4 +46,5 @@ pub use frame::{Encoded, FRAME_MAX, FrameInfo, Method};
 pub use map::{PackRef, WireMap};
 pub use pack::{PACK_FRAMES_MAX, PackIndex, assemble};
 pub use pairing::{DiskFile, Pairing, Side};
+pub use profile::BootProfile;
 pub use publish::{Effort, Known, Sink, publish};

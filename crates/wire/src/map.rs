@@ -19,15 +19,13 @@ use goldleaf_store::Digest;
 use crate::WireError;
 use crate::frame::FRAME_MAX;
 use crate::pack::PACK_FRAMES_MAX;
+use crate::sealed::Form;
 use crate::varint::{Reader, put, put_difference};
 
-const MAGIC: &[u8; 8] = b"GLMAP\x00\x00\x01";
-/// Most bytes of a map, decompressed.
-const MAP_MAX: usize = 64 << 20;
+const WHAT: &str = "a map";
+const FORM: Form = Form { what: WHAT, magic: b"GLMAP\x00\x00\x01", limit: 64 << 20 };
 /// Most bytes of content in a pack.
 const CONTENT_MAX: u64 = (PACK_FRAMES_MAX * FRAME_MAX) as u64;
-const LEVEL: i32 = 19;
-const WHAT: &str = "a map";
 
 /// A pack as a map names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,33 +73,12 @@ impl WireMap {
             (end, pack, behind) = (range.end().0, source.0.into(), at.0 + range.count.0);
         }
         columns.iter().for_each(|column| body.extend_from_slice(column));
-        if body.len() > MAP_MAX {
-            return Err(WireError::TooLarge { what: WHAT, limit: MAP_MAX as u64 });
-        }
-        let packed = zstd::bulk::compress(&body, LEVEL)
-            .map_err(|error| WireError::malformed(WHAT, error))?;
-        Ok([&MAGIC[..], &(body.len() as u32).to_le_bytes(), &packed].concat())
+        FORM.seal(&body)
     }
 
     /// Reads a map whose bytes were verified. Extents lie within the disk and within their packs.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut reader = Reader::new(WHAT, bytes);
-        if reader.array()? != *MAGIC {
-            return Err(WireError::malformed(WHAT, "another magic number"));
-        }
-        let len = u32::from_le_bytes(reader.array()?) as usize;
-        if len > MAP_MAX {
-            return Err(WireError::TooLarge { what: WHAT, limit: MAP_MAX as u64 });
-        }
-        let packed = &bytes[MAGIC.len() + 4..];
-        let failed =
-            |why: std::io::Error| WireError::Decompress { what: WHAT, why: why.to_string() };
-        let body = zstd::bulk::decompress(packed, len).map_err(failed)?;
-        if body.len() != len {
-            let (expected, found) = (len as u64, body.len() as u64);
-            return Err(WireError::Length { what: WHAT, expected, found });
-        }
-        parse(&body)
+        parse(&FORM.open(bytes)?)
     }
 }
 

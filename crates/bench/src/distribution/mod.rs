@@ -4,7 +4,8 @@
 //!   archive ─▶ pair ─▶ ground          three images of one system, imported as the product does
 //!                        ├─▶ publishing      a first version, and two ways to the next
 //!                        │      ├─▶ shares   what of an image it is that travels
-//!                        │      └─▶ deltas   what an endpoint fetches of the next, and how fast
+//!                        │      ├─▶ deltas   what an endpoint fetches of the next, and how fast
+//!                        │      └─▶ streaming   a first start over a link
 //!                        ├─▶ mapping         the map of a disk of 40 GB
 //!                        ├─▶ reading         what has arrived, read by a guest
 //!                        └─▶ peers           other people's stores on the same images (`--peers`)
@@ -13,8 +14,6 @@
 //! without a desktop, for trying out. `--in=DIR` keeps images and what was imported of them, so that
 //! the next run fetches nothing. A whole run on the desktop writes `bench/distribution.json`. Needs
 //! root, for mounts, and some 30 GB of room.
-//!
-//! Figures over a link (stalls, requests, memory of a subscriber) are not among these.
 
 mod archive;
 mod deltas;
@@ -25,6 +24,7 @@ mod peers;
 mod publishing;
 mod reading;
 mod shares;
+mod streaming;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -69,8 +69,10 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
     let ground = Ground::prepare(&scratch.path().join(size.place), size.kind)?;
     let mut table = Table::default();
     if wants("publish") {
+        streaming::record(&ground)?;
         let made = publishing::run(&ground, size, &mut table)?;
         let fetched = deltas::run(&ground, &made, &mut table)?;
+        streaming::run(&ground, &made[0], &mut table)?;
         if has("--peers") {
             peers::run(&ground, fetched, &mut table)?;
         }
@@ -94,6 +96,7 @@ fn child(task: &str, args: &[&str]) -> Result<ExitCode> {
         "publish" => publishing::child(args),
         "delta" => deltas::make(args),
         "apply" => deltas::apply(args),
+        "stream" => streaming::child(args),
         "map" => mapping::child(args),
         other => Err(format!("no part of the benchmark: {other}").into()),
     }

@@ -130,7 +130,10 @@ pub fn child(args: &[&str]) -> Result<ExitCode> {
     let known: Vec<Object> = serde_json::from_str(known)?;
     let ground = Ground::open(Path::new(place))?;
     let (image, layout) = ground.image(image)?;
-    let order = order(&layout, image.map.blocks());
+    // As `publish` does it: what a guest reads when it starts comes first, where that is known.
+    let profile = ground.home.images()?.boot_profile(&image.image, &image.record)?;
+    let mut travel = profile.unwrap_or_default().runs().to_vec();
+    travel.extend(order(&layout, image.map.blocks()));
     let feed = RealDir::create(&PathBuf::from(feed))?;
     let effort = Effort { level: level.parse()?, threads: THREADS };
     // The one place where the benchmark publishes: what endpoints are to fetch is made here.
@@ -138,7 +141,7 @@ pub fn child(args: &[&str]) -> Result<ExitCode> {
     for map in known {
         publisher.learn(&map, &Silent)?;
     }
-    let (map, took) = time(|| Ok(publisher.disk(&image.device()?, &order, &Silent)?))?;
+    let (map, took) = time(|| Ok(publisher.disk(&image.device()?, &travel, &Silent)?))?;
     let written = publisher.written;
     let (pack_bytes, packs) = (written.pack_bytes, written.packs);
     let Took { wall_s, cpu_s } = took;

@@ -3,6 +3,7 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use goldleaf_block::{
     BLOCK_SIZE, BlockCount, BlockError, BlockNo, BlockRange, ByteLen, ByteOffset, FileBlocks,
@@ -259,6 +260,60 @@ fn filling_brings_what_is_missing_in_few_requests() {
     let offline = Arc::new(Cache::open(Arc::new(dir), "c").unwrap().unwrap());
     assert_eq!(offline.arrived(), offline.blocks());
     assert_eq!(read(&Cached::new(offline, None), 0, disk.len()).unwrap(), disk);
+}
+
+#[test]
+fn what_is_wanted_first_comes_first_and_in_few_requests() {
+    let (disk, server) = fresh();
+    let dir: Arc<dyn Dir> = Arc::new(SimDir::new());
+    let cache = Arc::new(Cache::create(dir, "c", &refs(&server)).unwrap());
+    let device = Cached::new(cache.clone(), Some(server.clone()));
+    let go_on = |_| ControlFlow::Continue(());
+    // Nothing is known of the second pack: its index, and two runs of frames that are far apart
+    // would be asked for; these are near. The first comes whole.
+    let wanted = [4096 + 640..4096 + 650, 4096 + 640..4096 + 1000, 0..3, 100..101];
+    assert!(device.fill_first(&wanted, &go_on).unwrap());
+    assert_eq!(server.asked.load(Ordering::Relaxed), 2 + 1);
+    let frames = 64 * 1000_u64.div_ceil(64) - 640;
+    assert_eq!(cache.arrived().0, frames + 4096);
+    assert!(device.fill_first(&wanted, &go_on).unwrap());
+    assert_eq!(server.asked.load(Ordering::Relaxed), 3, "what is there is not asked for");
+    for blocks in wanted {
+        let bytes = blocks.start * BLOCK_SIZE..blocks.end * BLOCK_SIZE;
+        let content = &disk[bytes.start as usize..bytes.end as usize];
+        assert_eq!(read(&device, bytes.start, content.len()).unwrap(), content);
+    }
+    assert_eq!(server.asked.load(Ordering::Relaxed), 3);
+}
+
+/// Reads the second frame while the first one has just arrived and the stream rests for a while.
+/// Returns how often was asked.
+fn read_behind_a_stream(rest: Duration) -> usize {
+    let (disk, server) = fresh();
+    let dir: Arc<dyn Dir> = Arc::new(SimDir::new());
+    let cache = Arc::new(Cache::create(dir, "c", &refs(&server)).unwrap());
+    let device = Cached::new(cache, Some(server.clone()));
+    let (is_first, reader) = (AtomicBool::new(true), device.clone());
+    std::thread::scope(|scope| {
+        let told = |_| {
+            if is_first.swap(false, Ordering::Relaxed) {
+                let at = 70 * BLOCK_SIZE;
+                let part = &disk[at as usize..at as usize + 10];
+                let reader = &reader;
+                scope.spawn(move || assert_eq!(read(reader, at, part.len()).unwrap(), part));
+                std::thread::sleep(rest);
+            }
+            ControlFlow::Continue(())
+        };
+        assert!(device.fill_first(&[0..200], &told).unwrap());
+    });
+    server.asked.load(Ordering::Relaxed)
+}
+
+#[test]
+fn what_a_stream_is_about_to_bring_is_not_asked_for() {
+    assert_eq!(read_behind_a_stream(Duration::from_millis(100)), 1);
+    assert_eq!(read_behind_a_stream(Duration::from_millis(1500)), 2, "it did not move");
 }
 
 #[test]

@@ -4,47 +4,34 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use goldleaf_e2e::{Desktop, IMAGE, Link, Nginx, Site};
+use goldleaf_e2e::{Author, Desktop, IMAGE, Link, Nginx, Site};
 use goldleaf_feed::Location;
-use goldleaf_host::{Dir, RealDir, Silent};
+use goldleaf_host::Silent;
 use goldleaf_player::feeds::{
-    self, Arrival, Effort, PublishOptions, PublishReport, SubscribeOptions, Subscription,
+    self, Arrival, PublishOptions, PublishReport, SubscribeOptions, Subscription,
 };
 use goldleaf_player::livepc::{self, NewLivePc};
+use goldleaf_player::workshop::{Rehearsal, Until};
 use goldleaf_player::{bring, check, desktop, workshop};
-use goldleaf_trust::{Authority, Line, Quorum, Repository, SigningKey};
+use goldleaf_vm::Accel;
 
 const DELAY: Duration = Duration::from_millis(20);
 /// 50 Mbit a second.
 const RATE: u64 = 50_000_000 / 8;
 
-/// Somebody who publishes: one image key and one online key.
-struct Author {
+/// Somebody who publishes what is on a site.
+struct Office {
     site: Site,
-    dir: Arc<dyn Dir>,
-    key: SigningKey,
-    online: SigningKey,
+    author: Author,
 }
 
-impl Author {
+impl Office {
     fn new(root: &Path) -> Self {
         let site = Site::new().unwrap();
-        let key = SigningKey::generate(site.home.entropy.as_ref()).unwrap();
-        let online = SigningKey::generate(site.home.entropy.as_ref()).unwrap();
-        let dir = RealDir::create(root).unwrap();
-        let metadata = RealDir::create(&root.join("feeds/office/stable/metadata")).unwrap();
-        let mut repository = Repository::open(metadata).unwrap();
-        let quorum = |key: &SigningKey| Quorum { keys: vec![key.public()], threshold: 1 };
-        let authority =
-            Authority { root: quorum(&key), targets: quorum(&key), online: quorum(&online) };
-        let line = Line { organisation: "acme".into(), feed: "office/stable".into() };
-        let expires = site.home.clock.now_unix() + Duration::from_secs(86_400);
-        let draft = repository.draft_first_root(&line, &authority, expires).unwrap();
-        repository.sign(&draft, &key).unwrap();
-        Self { site, dir, key, online }
+        let author = Author::begin(&site.home, root, "office").unwrap();
+        Self { site, author }
     }
 
     fn layer(&self, files: &[(&str, &str)]) {
@@ -58,19 +45,11 @@ impl Author {
         bring::add_layer(&self.site.home, "tool", IMAGE, &sources, &Silent).unwrap();
     }
 
-    fn publish(&self, again: Option<u64>) -> PublishReport {
-        let copy = |key: &SigningKey| SigningKey::from_pem(&key.to_pem()).unwrap();
-        let options = PublishOptions {
-            channel: "stable".into(),
-            stage: 100,
-            effort: Effort { level: 3, threads: 2 },
-            deltas: 1,
-            again,
-            keep: 10,
-            image_keys: vec![copy(&self.key)],
-            online_key: Some(copy(&self.online)),
-        };
-        let report = feeds::publish(&self.site.home, "office", &self.dir, &options, &Silent);
+    /// A guest is booted for the first version only.
+    fn publish(&self, again: Option<u64>, rehearsal: Option<Rehearsal>) -> PublishReport {
+        let options = PublishOptions { again, rehearsal, ..self.author.options().unwrap() };
+        let dir = &self.author.dir;
+        let report = feeds::publish(&self.site.home, "office", dir, &options, &Silent);
         let report = report.unwrap();
         assert!(report.is_new && report.is_visible, "{report:?}");
         report
@@ -94,7 +73,7 @@ fn is_sound(endpoint: &Site) {
 #[test]
 fn a_livepc_travels_by_any_web_server() {
     let shelf = tempfile::tempdir().unwrap();
-    let author = Author::new(shelf.path());
+    let author = Office::new(shelf.path());
     author.layer(&[("opt/tool/version", "one\n"), ("opt/tool/same", &"same ".repeat(100_000))]);
     let new = NewLivePc {
         name: "office".into(),
@@ -105,7 +84,9 @@ fn a_livepc_travels_by_any_web_server() {
         rules: None,
     };
     livepc::create(&author.site.home, new).unwrap();
-    let first = author.publish(None);
+    let rehearsal =
+        Rehearsal { anew: false, headless: true, until: Until::Started, accel: Some(Accel::Tcg) };
+    let first = author.publish(None, Some(rehearsal));
     assert_eq!(first.version, 1);
 
     let nginx = Nginx::serve(shelf.path()).unwrap();
@@ -128,6 +109,7 @@ fn a_livepc_travels_by_any_web_server() {
 
     // It works while it arrives, and the link is taken away for a while.
     desk.session(|console| {
+        eprintln!("LOGIN carried {}", link.carried());
         assert_eq!(console.run("cat /opt/tool/version")?, "one");
         link.cut(true);
         console.run("useradd -m ada && echo mine >/home/ada/document")?;
@@ -142,7 +124,7 @@ fn a_livepc_travels_by_any_web_server() {
     let grown = 3 << 30;
     workshop::grow_image(&author.site.home, IMAGE, grown, &Silent).unwrap();
     author.layer(&[("opt/tool/version", "two\n"), ("opt/tool/same", &"same ".repeat(100_000))]);
-    let second = author.publish(None);
+    let second = author.publish(None, None);
     assert_eq!(second.version, 2);
     assert!(second.written.pack_bytes < first.written.pack_bytes / 20, "{second:?}");
     assert!(second.written.delta_bytes > 0, "{second:?}");
@@ -160,7 +142,7 @@ fn a_livepc_travels_by_any_web_server() {
     drop(link);
 
     // A roll-back is an update, from another place too.
-    assert_eq!(author.publish(Some(1)).version, 3);
+    assert_eq!(author.publish(Some(1), None).version, 3);
     let mut subscription = Subscription::open(&endpoint.home, "office").unwrap();
     subscription.carry(&endpoint.home, vec![shelf.path().to_string_lossy().into_owned()]).unwrap();
     drop(subscription);

@@ -15,7 +15,7 @@ use goldleaf_fetch::Directory;
 use goldleaf_host::sim::SimDir;
 use goldleaf_host::{Dir, Silent};
 use goldleaf_trust::TrustError;
-use goldleaf_wire::{Effort, WireMap};
+use goldleaf_wire::{BootProfile, Effort, WireMap};
 use proptest::prelude::*;
 
 const EFFORT: Effort = Effort { level: 1, threads: 2 };
@@ -92,6 +92,7 @@ fn version(map: Object) -> LivePcVersion {
         identity: vec![],
         volumes: vec![],
         map,
+        profile: None,
     };
     let (livepc, layers) = ("office".into(), vec![]);
     LivePcVersion { format: FORMAT, livepc, image, layers, rules: None, memory_mib: 1, cpus: 1 }
@@ -102,10 +103,17 @@ fn nothing_is_believed_that_is_not_vouched_for() {
     let dir = SimDir::new();
     let mut publisher = Publisher::open(&dir, EFFORT).unwrap();
     let object = publish(&mut publisher, &[1, 2, 3]);
-    let published = version(object.clone());
+    let profile = BootProfile::new([BlockRange::new(BlockNo(1), BlockCount(2))], BlockCount(3));
+    let read_first = publisher.profile(&profile).unwrap();
+    let mut published = version(object.clone());
+    published.image.profile = Some(read_first.clone());
     let target = publisher.version(&published).unwrap();
     let channel = channel(&dir);
     assert_eq!(channel.version(&target).unwrap(), published);
+    assert_eq!(channel.profile(&read_first, BlockCount(3)).unwrap(), profile);
+    // It is another disk's.
+    let refused = channel.profile(&read_first, BlockCount(2));
+    assert!(matches!(refused, Err(FeedError::Wire(_))), "{refused:?}");
 
     let spoil = |path: String| {
         let (shelf, name) = path.split_once('/').unwrap();
@@ -116,6 +124,9 @@ fn nothing_is_believed_that_is_not_vouched_for() {
     };
     spoil(names::map(&object.name().unwrap()));
     assert!(matches!(channel.map(&object), Err(FeedError::Malformed { .. })));
+    spoil(names::profile(&read_first.name().unwrap()));
+    let refused = channel.profile(&read_first, BlockCount(3));
+    assert!(matches!(refused, Err(FeedError::Malformed { .. })), "{refused:?}");
     let named = goldleaf_store::Digest::parse(&target.hashes["blake3"]).unwrap();
     spoil(names::version(&named));
     let refused = channel.version(&target);

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use goldleaf_host::RealDir;
 use goldleaf_player::feeds::{self, Effort, PublishOptions, PublishReport};
+use goldleaf_player::workshop::{Rehearsal, Until};
 use goldleaf_trust::SigningKey;
+use goldleaf_vm::Accel;
 
 use crate::cli::App;
 use crate::commands::key::{missing, secret};
+use crate::commands::start::AccelChoice;
 use crate::failure::Failure;
 use crate::output::{counted, size};
 
@@ -49,9 +52,36 @@ pub struct Args {
     /// From how many of the newest versions to make a delta: a small download for whoever has them
     #[arg(long, value_name = "N", default_value_t = 1)]
     deltas: usize,
+    /// How it is found what a guest reads when it starts, which travels first [default: boot, once
+    /// for a version of an image]
+    #[arg(long, value_enum, value_name = "HOW")]
+    profile: Option<Profile>,
+    /// What runs the guest for that [default: kvm where a trial shows that it works]
+    #[arg(long, value_enum)]
+    accel: Option<AccelChoice>,
     /// How many versions stay there, to be pinned or published again
     #[arg(long, value_name = "N", default_value_t = 10)]
     keep: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Profile {
+    /// Boot a guest, without a window, until it has started
+    Boot,
+    /// Show a guest: use it as people will at first, and shut it down
+    Use,
+    /// Not at all: a first start streams slower
+    None,
+}
+
+fn rehearsal(args: &Args) -> Option<Rehearsal> {
+    let (anew, headless, until) = match args.profile {
+        None => (false, true, Until::Started),
+        Some(Profile::Boot) => (true, true, Until::Started),
+        Some(Profile::Use) => (true, false, Until::ShutDown),
+        Some(Profile::None) => return None,
+    };
+    Some(Rehearsal { anew, headless, until, accel: args.accel.map(Accel::from) })
 }
 
 fn parse_stage(text: &str) -> Result<u8, String> {
@@ -70,6 +100,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         deltas: args.deltas,
         again: args.again,
         keep: args.keep,
+        rehearsal: rehearsal(args),
         image_keys: keys,
         online_key: args.online_key.as_deref().map(secret).transpose()?,
     };

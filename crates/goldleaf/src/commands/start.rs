@@ -47,11 +47,20 @@ pub struct Machine {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum AccelChoice {
+pub enum AccelChoice {
     /// The processor's own virtualisation
     Kvm,
     /// Emulation, which works everywhere and is many times slower
     Tcg,
+}
+
+impl From<AccelChoice> for Accel {
+    fn from(choice: AccelChoice) -> Self {
+        match choice {
+            AccelChoice::Kvm => Accel::Kvm,
+            AccelChoice::Tcg => Accel::Tcg,
+        }
+    }
 }
 
 fn parse_forward(text: &str) -> Result<Forward, String> {
@@ -76,10 +85,7 @@ impl Machine {
             }
             console.watch(run.join("serial.log"));
         }
-        let accel = self.accel.map(|accel| match accel {
-            AccelChoice::Kvm => Accel::Kvm,
-            AccelChoice::Tcg => Accel::Tcg,
-        });
+        let accel = self.accel.map(Accel::from);
         let Self { headless, discard_session, .. } = *self;
         Ok(StartOptions { headless, accel, forwards: self.forwards.clone(), discard_session })
     }

@@ -1,11 +1,12 @@
-//! Bringing the rest of an image while a guest runs on it.
+//! Bringing the rest of an image while a guest runs on it: first what guests read when they start.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use goldleaf_block::BlockError;
 use goldleaf_cache::Cached;
 use goldleaf_host::Clock;
 use goldleaf_image::ImageVersion;
@@ -33,8 +34,11 @@ impl Filling {
             return Ok(None);
         }
         let stop = Arc::new(AtomicBool::new(false));
+        let profile = home.images_here()?.boot_profile(&image.image, &image.record)?;
+        let first = image.wanted(&profile.unwrap_or_default());
         let work = Work {
-            data: image.published().to_vec(),
+            first: first.into_iter().map(|(data, blocks)| (data.clone(), blocks)).collect(),
+            data: image.published().cloned().collect(),
             clock: home.clock.clone(),
             stop: stop.clone(),
         };
@@ -55,6 +59,7 @@ impl Drop for Filling {
 }
 
 struct Work {
+    first: Vec<(Cached, Vec<Range<u64>>)>,
     data: Vec<Cached>,
     clock: Arc<dyn Clock>,
     stop: Arc<AtomicBool>,
@@ -62,18 +67,25 @@ struct Work {
 
 impl Work {
     fn run(self) {
-        let mut pause = PAUSE;
+        let go_on = |_| match self.is_over() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        for (data, blocks) in &self.first {
+            self.until_done(|| data.fill_first(blocks, &go_on));
+        }
         for data in &self.data {
-            let go_on = |_| match self.is_over() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            };
-            // A guest that reads what cannot be brought is told so by its disk; here it is tried
-            // again, for as long as the guest runs.
-            while data.fill(STREAMS, &go_on).is_err() && !self.is_over() {
-                self.rest(pause);
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
+            self.until_done(|| data.fill(STREAMS, &go_on));
+        }
+    }
+
+    /// A guest that reads what cannot be brought is told so by its disk; here it is tried again, for
+    /// as long as the guest runs.
+    fn until_done(&self, bring: impl Fn() -> Result<bool, BlockError>) {
+        let mut pause = PAUSE;
+        while bring().is_err() && !self.is_over() {
+            self.rest(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 

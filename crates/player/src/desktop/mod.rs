@@ -30,6 +30,7 @@ pub use compose::{Composed, compose, pinned_packs};
 pub use filing::{Filer, Filing, store_records};
 pub use harvest::{Harvest, Harvested, SessionView, TakeItem, Underway, records_by_layer};
 pub use identity::HostKeys;
+pub(crate) use identity::make as make_identity;
 pub use record::{
     DesktopRecord, FiledReport, HardwareIdentity, Hex, LayerHistory, LayerVersion, SessionRecord,
     SessionState,

@@ -10,22 +10,22 @@ use goldleaf_feed::{
     Written, names, offers, target_name,
 };
 use goldleaf_fetch::Directory;
-use goldleaf_host::{Dir, Progress};
-use goldleaf_image::{layout, order};
+use goldleaf_host::Dir;
+use goldleaf_image::{ImageVersion, layout, order};
 use goldleaf_layer::Layer;
 use goldleaf_store::{LiveSet, Store, pack_file_name};
 use goldleaf_trust::{
     Line, Repository, SigningKey, Standing, TARGETS_LIFE, Target, Targets, TrustError,
 };
-use goldleaf_wire::Effort;
+use goldleaf_wire::{BootProfile, Effort};
 
 use super::deltas::Differ;
 use super::record::published;
 use crate::apps::{AppsLayer, AppsVersion};
-use crate::desktop::{StartOptions, volumes};
+use crate::desktop::{Listener, StartOptions, volumes};
 use crate::home::step;
 use crate::livepc::LivePc;
-use crate::workshop::Bench;
+use crate::workshop::{Bench, Rehearsal, rehearse};
 use crate::{Home, PlayerError};
 
 /// How a LivePC is published.
@@ -42,6 +42,9 @@ pub struct PublishOptions {
     pub again: Option<u64>,
     /// How many versions of the channel stay there to be pinned or gone back to.
     pub keep: usize,
+    /// How it is found what a guest reads when it starts, so that it travels first; `None` where
+    /// nothing is said about that.
+    pub rehearsal: Option<Rehearsal>,
     /// Image keys that are here; what others have to sign waits for them.
     pub image_keys: Vec<SigningKey>,
     /// The online key, if it is here.
@@ -69,13 +72,13 @@ pub fn publish(
     name: &str,
     dir: &Arc<dyn Dir>,
     options: &PublishOptions,
-    progress: &dyn Progress,
+    listener: &dyn Listener,
 ) -> Result<PublishReport, PlayerError> {
     let livepc = crate::livepc::get(home, name)?;
     let mut repository = repository(dir, name, &options.channel)?;
     let carried = Arc::new(Directory::new(dir.clone(), "the feed"));
     let channel = Channel::new(carried, name, &options.channel);
-    let work = Publishing { home, livepc: &livepc, dir, channel, options, progress };
+    let work = Publishing { home, livepc: &livepc, dir, channel, options, listener };
     let mut offered = match repository.targets()? {
         Some(targets) => offers(&targets)?,
         None => BTreeMap::new(),
@@ -163,7 +166,7 @@ struct Publishing<'a> {
     dir: &'a Arc<dyn Dir>,
     channel: Channel,
     options: &'a PublishOptions,
-    progress: &'a dyn Progress,
+    listener: &'a dyn Listener,
 }
 
 impl Publishing<'_> {
@@ -197,8 +200,8 @@ impl Publishing<'_> {
             before.flat_map(|(offer, _)| offer.deltas.iter().cloned()).collect();
         let to = self.channel.version(target)?.image;
         let mut publisher = Publisher::open(self.dir.as_ref(), self.options.effort)?;
-        let (home, name, progress) = (self.home, &self.livepc.name[..], self.progress);
-        let differ = Differ { home, name, channel: &self.channel, progress };
+        let (home, name) = (self.home, &self.livepc.name[..]);
+        let differ = Differ { home, name, channel: &self.channel, progress: self.listener };
         for (_, target) in offered.values().rev().take(self.options.deltas) {
             let from = self.channel.version(target)?.image;
             let is_there = deltas.iter().any(|delta| delta.from == from.digest);
@@ -215,13 +218,13 @@ impl Publishing<'_> {
     fn content(&self, before: &[LivePcVersion]) -> Result<(Target, Written), PlayerError> {
         let mut publisher = Publisher::open(self.dir.as_ref(), self.options.effort)?;
         for version in before {
-            publisher.learn(&version.image.map, self.progress)?;
+            publisher.learn(&version.image.map, self.listener)?;
         }
         let image = self.image(&mut publisher)?;
         // Layers travel in packs of their own: an endpoint may have them without the image.
         let mut apart = Publisher::open(self.dir.as_ref(), self.options.effort)?;
         for layer in before.iter().flat_map(|version| &version.layers) {
-            apart.learn(&layer.map, self.progress)?;
+            apart.learn(&layer.map, self.listener)?;
         }
         let mut layers = Vec::new();
         for (name, number) in self.livepc.layer_versions() {
@@ -241,10 +244,29 @@ impl Publishing<'_> {
         let images = self.home.images()?;
         let image = images.open(&self.livepc.image, self.livepc.image_version())?;
         let launcher = &self.home.launcher;
-        let layout = layout(launcher, &image.map, &image.files, &volumes(&image)?, self.progress)?;
-        let order = order(&layout, image.record.blocks);
-        let map = publisher.disk(&image.device()?, &order, self.progress)?;
-        Ok(published(&self.livepc.image, image.record, map))
+        let layout = layout(launcher, &image.map, &image.files, &volumes(&image)?, self.listener)?;
+        let profile = self.profile(&image)?;
+        let mut travel = profile.runs().to_vec();
+        travel.extend(order(&layout, image.record.blocks));
+        let map = publisher.disk(&image.device()?, &travel, self.listener)?;
+        let is_known = !profile.runs().is_empty();
+        let profile = is_known.then(|| publisher.profile(&profile)).transpose()?;
+        Ok(published(&self.livepc.image, image.record, map, profile))
+    }
+
+    /// What a guest reads when it starts, kept with the image, so that a version that is published
+    /// twice is the same.
+    fn profile(&self, image: &ImageVersion) -> Result<BootProfile, PlayerError> {
+        let Some(rehearsal) = &self.options.rehearsal else { return Ok(BootProfile::default()) };
+        let images = self.home.images_here()?;
+        if !rehearsal.anew
+            && let Some(known) = images.boot_profile(&image.image, &image.record)?
+        {
+            return Ok(known);
+        }
+        let profile = rehearse(self.home, self.livepc, rehearsal, self.listener)?;
+        images.keep_boot_profile(&image.image, image.record.number, &profile)?;
+        Ok(profile)
     }
 
     /// A layer as one pack of a store that has nothing else.
@@ -270,7 +292,7 @@ impl Publishing<'_> {
         let blocks = ByteLen(pack_len).blocks();
         file.set_len(blocks.bytes().0).map_err(what())?;
         let all = [BlockRange::new(BlockNo(0), blocks)];
-        let map = publisher.disk(&FileBlocks::new(file)?, &all, self.progress)?;
+        let map = publisher.disk(&FileBlocks::new(file)?, &all, self.listener)?;
         bench.clear()?;
         Ok(PublishedLayer {
             name: layer.name.clone(),

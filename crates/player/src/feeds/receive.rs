@@ -79,7 +79,7 @@ impl Arrival {
         told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
     ) -> Result<bool, PlayerError> {
         let told = |_| told(arrived(&self.image));
-        let missing = self.image.published().iter().filter(|data| !data.cache().is_whole());
+        let missing = self.image.published().filter(|data| !data.cache().is_whole());
         for data in missing {
             let fill = |by: &Difference| Ok(data.fill_from_delta(&by.delta, &by.from, &told)?);
             let by_delta = |by: &Difference| step("receive.delta", || fill(by));
@@ -98,7 +98,7 @@ impl Arrival {
 
 fn arrived(image: &ImageVersion) -> Versions {
     let sum = |of: fn(&Cache) -> BlockCount| {
-        BlockCount(image.published().iter().map(|data| of(data.cache()).0).sum())
+        BlockCount(image.published().map(|data| of(data.cache()).0).sum())
     };
     Versions { arrived: sum(Cache::arrived), all: sum(Cache::blocks) }
 }
@@ -167,7 +167,8 @@ impl Receiver<'_> {
         for version in images.record(self.name)?.versions.iter().rev() {
             if let Some(delta) = from(&version.digest) {
                 let delta = delta.reference()?;
-                let from = images.open(self.name, Some(version.number))?.published().to_vec();
+                let from =
+                    images.open(self.name, Some(version.number))?.published().cloned().collect();
                 return Ok(Some(Difference { delta, from }));
             }
         }
@@ -191,7 +192,13 @@ impl Receiver<'_> {
         }
         let number = known.last().map_or(1, |version| version.number + 1);
         let version = received(published, number);
-        Ok(images.add_published(self.name, version, &wire)?.number)
+        let profile = published.profile.as_ref();
+        let profile = profile.map(|object| self.channel.profile(object, published.blocks));
+        let number = images.add_published(self.name, version, &wire)?.number;
+        if let Some(profile) = profile.transpose()? {
+            images.keep_boot_profile(self.name, number, &profile)?;
+        }
+        Ok(number)
     }
 
     /// The name and the version that a layer has here.

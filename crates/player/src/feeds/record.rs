@@ -4,7 +4,12 @@ use goldleaf_feed::{Object, PublishedImage, PublishedVolume};
 use goldleaf_image::{VersionRecord, VolumeRecord};
 
 /// A version as it is published: `line` is the name of the image with its author.
-pub fn published(line: &str, record: VersionRecord, map: Object) -> PublishedImage {
+pub fn published(
+    line: &str,
+    record: VersionRecord,
+    map: Object,
+    profile: Option<Object>,
+) -> PublishedImage {
     let volume = |volume: VolumeRecord| {
         let VolumeRecord { mount, start, len } = volume;
         PublishedVolume { mount, start, len }
@@ -19,6 +24,7 @@ pub fn published(line: &str, record: VersionRecord, map: Object) -> PublishedIma
         identity: record.identity,
         volumes: record.volumes.into_iter().map(volume).collect(),
         map,
+        profile,
     }
 }
 

@@ -107,6 +107,19 @@ impl Bench {
             listener.event(&Event::Note(GOES_ON.into()));
             return Ok(Arc::new(device));
         }
+        let device = self.log(home, base, digest)?;
+        let record = BenchRecord { format: 1, image_version, made: None };
+        self.write("workshop.begin", record)?;
+        Ok(device)
+    }
+
+    /// A new disk on a base. Until a record says what it is, it is a leftover.
+    pub(super) fn log(
+        &self,
+        home: &Home,
+        base: Arc<dyn ReadBlocks>,
+        digest: [u8; 32],
+    ) -> Result<Arc<SessionDevice>, PlayerError> {
         let mut id = [0; 16];
         home.entropy.fill(&mut id).map_err(PlayerError::io("drawing random numbers"))?;
         let dir = self.dir.create_dir(SESSION).map_err(what())?;
@@ -115,8 +128,6 @@ impl Bench {
             self.dir.sync().map_err(what())?;
         }
         self.parent.sync().map_err(what())?;
-        let record = BenchRecord { format: 1, image_version, made: None };
-        self.write("workshop.begin", record)?;
         Ok(Arc::new(device))
     }
 

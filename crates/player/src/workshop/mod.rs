@@ -6,6 +6,7 @@
 //!                                               grow      the next version of an image, longer
 //!                                               version   what both make a version with
 //!                                               record    the next version of an apps layer
+//!                                               rehearse  what a guest reads when it starts
 //! ```
 //! Edit and record boot a writable session that reboots like a real machine. When the guest powers
 //! off, an edit becomes the image's next version, and a recording becomes a version of an apps
@@ -15,9 +16,11 @@ mod bench;
 mod edit;
 mod grow;
 mod record;
+mod rehearse;
 mod version;
 
 pub(crate) use bench::{Bench, leftovers};
 pub use edit::{Edited, Editing, edit_image};
 pub use grow::{Grown, grow_image};
 pub use record::{Recorded, record_layer};
+pub use rehearse::{Rehearsal, Until, rehearse};

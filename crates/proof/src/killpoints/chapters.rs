@@ -13,6 +13,7 @@ use goldleaf_image::{ImageError, ImportOptions, import};
 use goldleaf_player::desktop::{self, StartOptions};
 use goldleaf_player::feeds::{self, Effort, PublishOptions, SubscribeOptions, Subscription};
 use goldleaf_player::livepc::{self, NewLivePc};
+use goldleaf_player::workshop::{Rehearsal, Until};
 use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, repair, workshop};
 use goldleaf_trust::{Authority, Line, Quorum, Repository, SigningKey};
 use goldleaf_vm::Accel;
@@ -159,6 +160,8 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
         let draft = repository.draft_first_root(&line, &authority, expires)?;
         repository.sign(&draft, &image)?;
     }
+    let (headless, until, accel) = (true, Until::Started, Some(Accel::Tcg));
+    let rehearsal = Rehearsal { anew: false, headless, until, accel };
     let options = PublishOptions {
         channel: "stable".into(),
         stage: 100,
@@ -166,10 +169,12 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
         deltas: 1,
         again: None,
         keep: 10,
+        rehearsal: Some(rehearsal),
         image_keys: vec![image],
         online_key: Some(online),
     };
-    let report = feeds::publish(&stage.home, LIVEPC, &dir, &options, &Silent)?;
+    let home = stage.with_guest(false, &[], &[]);
+    let report = feeds::publish(&home, LIVEPC, &dir, &options, &Silent)?;
     match report.version == version && report.is_visible {
         true => Ok(()),
         false => Err(format!("published {report:?}").into()),

@@ -35,6 +35,7 @@ const STEPS: &[&str] = &[
     "guest.second",
     "image.abandon",
     "image.begin",
+    "image.boot",
     "image.data",
     "image.forget",
     "image.map",

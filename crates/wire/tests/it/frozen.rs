@@ -3,7 +3,7 @@
 
 use goldleaf_block::{BlockCount, BlockNo, BlockRange, ExtentMap, MapExtent, SourceIndex, Target};
 use goldleaf_store::Digest;
-use goldleaf_wire::{Encoded, Method, PackRef, WireMap, assemble};
+use goldleaf_wire::{BootProfile, Encoded, Method, PackRef, WireMap, assemble};
 
 use crate::hostile_deltas::{decoded, good};
 use crate::packs::read;
@@ -65,6 +65,16 @@ fn maps() {
         "fa9a20009edfd8ad6543437bbc1bed80da874495fb5dc742e3f2d280ee90ecd7"
     );
     assert_eq!(WireMap::from_bytes(&bytes).unwrap().map, map);
+}
+
+#[test]
+fn boot_profiles() {
+    let range = |start, count| BlockRange::new(BlockNo(start), BlockCount(count));
+    let profile = BootProfile::new([range(900, 3), range(2, 1), range(40, 60)], BlockCount(1000));
+    let bytes = profile.to_bytes().unwrap();
+    let body = zstd::bulk::decompress(&bytes[12..], 1 << 20).unwrap();
+    assert_eq!(body, [3, 136, 14, 137, 14, 74, 3, 1, 60]);
+    assert_eq!(BootProfile::from_bytes(&bytes, BlockCount(1000)).unwrap(), profile);
 }
 
 /// An index as it was written by hand, field by field.
