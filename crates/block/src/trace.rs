@@ -1,7 +1,9 @@
 //! What of some sources was read, in the order in which it was read first.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+
+use goldleaf_host::sync::{Mutex, MutexGuard};
 
 use crate::{
     BLOCK_SIZE, BlockCount, BlockError, BlockNo, BlockRange, ByteLen, ByteOffset, ExtentMap,

@@ -11,8 +11,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How far behind what a stream has brought something may be and still be waited for, in bytes. At
-/// 50 Mbit/s this takes 42 ms; to ask for it apart takes a round trip and its own time, and keeps the
-/// stream back meanwhile.
+/// 50 Mbit/s this takes 42 ms; to ask for it apart takes a round trip and its own time, and keeps
+/// the stream back meanwhile.
 const NEAR: u64 = 256 << 10;
 
 /// Frames that somebody is bringing, and streams of packs under way.

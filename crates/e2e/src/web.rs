@@ -36,7 +36,7 @@ impl Nginx {
         let own = dir.path().display();
         let root = root.display();
         let config = format!(
-            "daemon off; worker_processes 1; pid {own}/pid; error_log stderr; user root;
+            "daemon off; master_process off; pid {own}/pid; error_log stderr; user root;
              events {{ }}
              http {{
                access_log off; client_body_temp_path {own}; proxy_temp_path {own};
@@ -48,7 +48,8 @@ impl Nginx {
         fs::write(&file, config)?;
         let mut command = Command::new("/usr/sbin/nginx");
         command.arg("-c").arg(&file).arg("-p").arg(dir.path());
-        let process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let process =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let nginx = Self { process, port, _dir: dir };
         let begun = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
@@ -69,7 +70,6 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its worker goes with it.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

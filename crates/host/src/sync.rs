@@ -39,6 +39,7 @@ mod decided {
     use crate::sim::turns;
 
     /// A [`std::sync::Mutex`] whose use is a step.
+    #[derive(Default)]
     pub struct Mutex<T>(std::sync::Mutex<T>);
 
     /// What holds a [`Mutex`].

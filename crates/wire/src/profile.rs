@@ -157,7 +157,8 @@ mod tests {
             }
             prop_assert_eq!(blocks(profile.runs()), expected);
             let bytes = profile.to_bytes().expect("a profile");
-            prop_assert_eq!(BootProfile::from_bytes(&bytes, BlockCount(100)).expect("read"), profile);
+            let read = BootProfile::from_bytes(&bytes, BlockCount(100)).expect("a profile");
+            prop_assert_eq!(read, profile);
         }
     }
 

@@ -10,10 +10,10 @@
 //!                        ├─▶ reading         what has arrived, read by a guest
 //!                        └─▶ peers           other people's stores on the same images (`--peers`)
 //! ```
-//! Groups (`publish`, `map`, `read`) run alone when they are named. `--little` takes a system
-//! without a desktop, for trying out. `--in=DIR` keeps images and what was imported of them, so that
-//! the next run fetches nothing. A whole run on the desktop writes `bench/distribution.json`. Needs
-//! root, for mounts, and some 30 GB of room.
+//! Groups (`publish`, `map`, `read`) run alone when they are named; `stream` is streaming alone, of
+//! a draft. `--little` takes a system without a desktop, for trying out. `--in=DIR` keeps images and
+//! what was imported of them, so that the next run fetches nothing. A whole run on the desktop
+//! writes `bench/distribution.json`. Needs root, for mounts, and some 30 GB of room.
 
 mod archive;
 mod deltas;
@@ -72,10 +72,14 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         streaming::record(&ground)?;
         let made = publishing::run(&ground, size, &mut table)?;
         let fetched = deltas::run(&ground, &made, &mut table)?;
-        streaming::run(&ground, &made[0], &mut table)?;
+        streaming::run(&ground, "feed", &made[0], &mut table)?;
         if has("--peers") {
             peers::run(&ground, fetched, &mut table)?;
         }
+    }
+    if only.contains(&"stream") {
+        streaming::record(&ground)?;
+        streaming::run(&ground, "draft", &publishing::draft(&ground)?, &mut table)?;
     }
     if wants("map") {
         mapping::run(&ground, size, &mut table)?;

@@ -114,14 +114,15 @@ pub fn record(ground: &Ground) -> Result<()> {
     Ok(images.keep_boot_profile(V1, version.number, &all)?)
 }
 
-/// Measures, with the first version as it was published.
-pub fn run(ground: &Ground, made: &Made, table: &mut Table) -> Result<()> {
-    let feed = ground.place.join("feed");
+/// Measures, with the first version as it was published into a feed.
+pub fn run(ground: &Ground, feed: &str, made: &Made, table: &mut Table) -> Result<()> {
+    let name = feed;
+    let feed = ground.place.join(feed);
     let (boot, all) = profiles(ground)?;
     offer(ground, &feed, made, &all)?;
     let map = read_map(&feed, &made.map)?;
     eprintln!("a first start over a link");
-    let streamed: Streamed = ground.part("stream", &[])?;
+    let streamed: Streamed = ground.part("stream", &[name.as_ref()])?;
     let theirs = nbdkit(ground, &[boot.runs(), &rest(&boot, &all)])?;
     let rows = [
         ("boot", streamed.boot_s, 2.8, needed(&feed, &map, boot.runs())?, theirs[0]),
@@ -234,12 +235,12 @@ fn replay(disk: &dyn ReadBlocks, runs: &[BlockRange]) -> Result<()> {
     Ok(())
 }
 
-/// The process: `PLACE`. A machine that never had the feed.
+/// The process: `PLACE FEED`. A machine that never had the feed.
 pub fn child(args: &[&str]) -> Result<ExitCode> {
-    let [place] = args else { return Err("stream: PLACE".into()) };
+    let [place, feed] = args else { return Err("stream: PLACE FEED".into()) };
     let ground = Ground::open(Path::new(place))?;
     let (boot, all) = profiles(&ground)?;
-    let nginx = Nginx::serve(&ground.place.join("feed"))?;
+    let nginx = Nginx::serve(&ground.place.join(feed))?;
     let link = Arc::new(Link::to(nginx.port(), DELAY, RATE)?);
     let place = ground.fresh("streamer")?;
     let home = open_home(&place)?;

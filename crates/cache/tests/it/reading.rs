@@ -305,7 +305,7 @@ fn read_behind_a_stream(rest: Duration) -> usize {
             }
             ControlFlow::Continue(())
         };
-        assert!(device.fill_first(&[0..200], &told).unwrap());
+        assert!(device.fill_first(&[0..100, 100..200], &told).unwrap());
     });
     server.asked.load(Ordering::Relaxed)
 }

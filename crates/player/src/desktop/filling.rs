@@ -79,8 +79,8 @@ impl Work {
         }
     }
 
-    /// A guest that reads what cannot be brought is told so by its disk; here it is tried again, for
-    /// as long as the guest runs.
+    /// A guest that reads what cannot be brought is told so by its disk; here it is tried again,
+    /// for as long as the guest runs.
     fn until_done(&self, bring: impl Fn() -> Result<bool, BlockError>) {
         let mut pause = PAUSE;
         while bring().is_err() && !self.is_over() {
