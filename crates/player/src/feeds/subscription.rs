@@ -8,7 +8,7 @@ use goldleaf_feed::{Channel, Location, Offer, offers};
 use goldleaf_fetch::{Options, Several, Source, open};
 use goldleaf_host::{Dir, Lock, Progress};
 use goldleaf_image::check_name;
-use goldleaf_trust::{Line, Root, State, Target, introduce, update};
+use goldleaf_trust::{Line, Root, State, Target, introduce};
 use serde::{Deserialize, Serialize};
 
 use super::receive::{Arrival, Receiver};
@@ -244,7 +244,7 @@ impl Subscription {
 
     /// Asks what there is, and which version is wanted here.
     pub fn refresh(&mut self, home: &Home) -> Result<Wanted, PlayerError> {
-        update(&mut self.state, &self.channel, home.clock.now_unix())?;
+        self.channel.update(&mut self.state, home.clock.now_unix())?;
         self.wanted()
     }
 
