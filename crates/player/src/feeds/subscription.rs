@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use goldleaf_cache::Supply;
 use goldleaf_feed::{Channel, Location, Offer, offers};
-use goldleaf_fetch::{Options, Several, Source, open};
+use goldleaf_fetch::{Options, Retrying, Several, Source, Tries, open};
 use goldleaf_host::{Dir, Lock, Progress};
 use goldleaf_image::check_name;
 use goldleaf_trust::{Line, Root, State, Target, introduce};
@@ -70,20 +70,24 @@ pub struct SubscribeOptions {
 /// minutes. A disk that is slow can be borne, one that fails ends what the guest was doing.
 const TRIES_OF_A_DISK: u32 = 60;
 
-/// Places that carry a feed, as one.
+/// Places that carry a feed, as one, which is asked so many times; of several none keeps the others
+/// waiting for longer than the usual tries.
 pub(super) fn source(
     home: &Home,
     locations: &[String],
     tries: Option<u32>,
 ) -> Result<Arc<dyn Source>, PlayerError> {
     let mut options = Options::new(home.clock.clone(), home.entropy.clone());
-    options.tries.count = tries.unwrap_or(options.tries.count);
-    let opened = locations.iter().map(|location| open(location, &options));
-    let mut sources = opened.collect::<Result<Vec<_>, _>>()?;
-    if sources.len() == 1 {
-        return Ok(sources.remove(0));
+    let usual = options.tries;
+    let tries = Tries { count: tries.unwrap_or(usual.count), ..usual };
+    if let [location] = locations {
+        options.tries = tries;
+        return Ok(open(location, &options)?);
     }
-    Ok(Arc::new(Several::new(sources, home.clock.clone())))
+    let opened = locations.iter().map(|location| open(location, &options));
+    let several = Several::new(opened.collect::<Result<_, _>>()?, options.clock.clone());
+    let rounds = Tries { count: tries.count.div_ceil(usual.count), ..usual };
+    Ok(Arc::new(Retrying::new(Arc::new(several), rounds, options.clock, options.entropy)))
 }
 
 /// A subscription, locked.
@@ -244,8 +248,27 @@ impl Subscription {
 
     /// Asks what there is, and which version is wanted here.
     pub fn refresh(&mut self, home: &Home) -> Result<Wanted, PlayerError> {
-        self.channel.update(&mut self.state, home.clock.now_unix())?;
+        let updated = self.channel.update(&mut self.state, home.clock.now_unix())?;
+        if !updated.is_new {
+            self.ask_the_others(home);
+        }
         self.wanted()
+    }
+
+    /// That there is nothing new may be all that a stale mirror knows, so each place is asked by
+    /// itself until one has something. Whoever cannot answer is left out: one has answered.
+    fn ask_the_others(&mut self, home: &Home) {
+        let SubscriptionRecord { sources, feed, channel, .. } = &self.record;
+        for location in sources.iter().filter(|_| sources.len() > 1) {
+            let Ok(carried) = source(home, std::slice::from_ref(location), Some(1)) else {
+                continue;
+            };
+            let channel = Channel::new(carried, feed, channel);
+            let updated = channel.update(&mut self.state, home.clock.now_unix());
+            if updated.is_ok_and(|updated| updated.is_new) {
+                return;
+            }
+        }
     }
 
     /// Which version is wanted here, as of the last update.
