@@ -8,7 +8,7 @@ use goldleaf_feed::{Channel, Location, Offer, offers};
 use goldleaf_fetch::{Options, Retrying, Several, Source, Tries, open};
 use goldleaf_host::{Dir, Lock, Progress};
 use goldleaf_image::check_name;
-use goldleaf_trust::{Line, Root, State, Target, introduce};
+use goldleaf_trust::{Line, Root, State, Target, TrustError, introduce};
 use serde::{Deserialize, Serialize};
 
 use super::receive::{Arrival, Receiver};
@@ -257,25 +257,25 @@ impl Subscription {
     pub fn refresh(&mut self, home: &Home) -> Result<Wanted, PlayerError> {
         let updated = self.channel.update(&mut self.state, home.clock.now_unix())?;
         if !updated.is_new {
-            self.ask_the_others(home);
+            self.ask_the_others(home)?;
         }
         self.wanted()
     }
 
     /// That there is nothing new may be all that a stale mirror knows, so each place is asked by
-    /// itself until one has something. Whoever cannot answer is left out: one has answered.
-    fn ask_the_others(&mut self, home: &Home) {
+    /// itself until one has something. Who gives no good answer is left out: one has answered.
+    fn ask_the_others(&mut self, home: &Home) -> Result<(), PlayerError> {
         let SubscriptionRecord { sources, feed, channel, .. } = &self.record;
         for location in sources.iter().filter(|_| sources.len() > 1) {
-            let Ok(carried) = source(home, std::slice::from_ref(location), Some(1)) else {
-                continue;
-            };
+            let carried = source(home, std::slice::from_ref(location), Some(1))?;
             let channel = Channel::new(carried, feed, channel);
-            let updated = channel.update(&mut self.state, home.clock.now_unix());
-            if updated.is_ok_and(|updated| updated.is_new) {
-                return;
+            match channel.update(&mut self.state, home.clock.now_unix()) {
+                Ok(updated) if updated.is_new => break,
+                Err(error @ TrustError::Io { .. }) => return Err(error.into()),
+                _ => {}
             }
         }
+        Ok(())
     }
 
     /// Which version is wanted here, as of the last update.
