@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::ErrorKind;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -116,20 +117,24 @@ impl Cached {
     fn verify(&self, slot: &Slot, frame: &FrameInfo) -> Result<(), BlockError> {
         let blocks = blocks_of(slot, frame);
         let mut content = vec![0; frame.len as usize];
-        self.cache
-            .content
-            .read_exact_at(&mut content, blocks.start * BLOCK_SIZE)
-            .map_err(|error| BlockError::io("reading what has arrived", &error))?;
+        let corrupt = |found: String| BlockError::Corrupt {
+            place: format!("pack {}, content at byte {}", slot.pack.name, frame.from),
+            expected: frame.content.to_string(),
+            found,
+        };
+        match self.cache.content.read_exact_at(&mut content, blocks.start * BLOCK_SIZE) {
+            // Somebody cut the file.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                return Err(corrupt("the end of the file".into()));
+            }
+            read => read.map_err(|error| BlockError::io("reading what has arrived", &error))?,
+        }
         let found = Digest::of(&content);
         if found == frame.content {
             self.cache.verified.set(blocks);
             return Ok(());
         }
-        Err(BlockError::Corrupt {
-            place: format!("pack {}, content at byte {}", slot.pack.name, frame.from),
-            expected: frame.content.to_string(),
-            found: found.to_string(),
-        })
+        Err(corrupt(found.to_string()))
     }
 
     /// Reads all that has arrived and compares it with what its author signed. Writes nothing and

@@ -231,9 +231,12 @@ fn slots(packs: &[PackRef]) -> (Vec<Slot>, u64, u64) {
 /// Reads an index, and holds it to what the map says of its pack.
 fn check_head(pack: &PackRef, head: &[u8]) -> Result<PackIndex, WireError> {
     let index = PackIndex::parse(head, &pack.name)?;
-    let malformed = |why: &str| WireError::Malformed { what: "a pack", why: why.into() };
-    if (index.pack_len, index.content_len) != (pack.len, pack.blocks.0 * BLOCK_SIZE) {
-        return Err(malformed("another length than the map says"));
+    let what = "a pack";
+    let malformed = |why: &str| WireError::Malformed { what, why: why.into() };
+    let lengths = [(pack.len, index.pack_len), (pack.blocks.0 * BLOCK_SIZE, index.content_len)];
+    // It is what its name says, so it is the map that is wrong.
+    if let Some((expected, found)) = lengths.into_iter().find(|(named, is)| named != is) {
+        return Err(WireError::Length { what, expected, found });
     }
     if index.frames().iter().any(|frame| u64::from(frame.len) % BLOCK_SIZE != 0) {
         return Err(malformed("a frame that is not of whole blocks"));

@@ -28,6 +28,16 @@ pub enum FeedError {
         /// What is wrong with it.
         why: String,
     },
+    /// Another length than was named.
+    #[error("{what}: {found} bytes where {expected} were named")]
+    Length {
+        /// What it is.
+        what: String,
+        /// In bytes, as it was named.
+        expected: u64,
+        /// In bytes, as far as it was read.
+        found: u64,
+    },
     /// An apps layer that was made on another image.
     #[error("layer `{layer}` was made on image `{made_on}` and is published over `{image}`")]
     Incompatible {

@@ -27,10 +27,18 @@ pub struct Several {
     standing: Mutex<Standing>,
 }
 
+/// Why a source is behind, and until when.
+#[derive(Clone, Copy)]
+struct Behind {
+    /// By the clock's monotonic time.
+    until: Duration,
+    /// What it gave was wrong.
+    has_lied: bool,
+}
+
 /// What is known of the sources, by their numbers.
 struct Standing {
-    /// Until when each is behind, by the clock's monotonic time.
-    behind: Vec<Option<Duration>>,
+    behind: Vec<Option<Behind>>,
     /// Who gave the bytes under a name.
     given: BTreeMap<String, Vec<usize>>,
 }
@@ -48,15 +56,15 @@ impl Several {
     pub fn behind(&self) -> Vec<String> {
         let standing = self.standing();
         let behind = self.sources.iter().zip(&standing.behind);
-        behind.filter(|(_, until)| until.is_some()).map(|(one, _)| one.name().into()).collect()
+        behind.filter(|(_, behind)| behind.is_some()).map(|(one, _)| one.name().into()).collect()
     }
 
     /// What is known as of now.
     fn standing(&self) -> MutexGuard<'_, Standing> {
         let now = self.clock.monotonic();
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        for until in &mut standing.behind {
-            *until = until.filter(|until| now < *until);
+        for behind in &mut standing.behind {
+            *behind = behind.filter(|behind| now < behind.until);
         }
         standing
     }
@@ -65,13 +73,17 @@ impl Several {
     fn order(&self) -> Vec<usize> {
         let standing = self.standing();
         let mut order: Vec<usize> = (0..self.sources.len()).collect();
-        order.sort_by_key(|&number| standing.behind[number]);
+        order.sort_by_key(|&number| standing.behind[number].map(|behind| behind.until));
         order
     }
 
-    fn put_behind(&self, number: usize) {
+    fn put_behind(&self, number: usize, has_lied: bool) {
         let until = self.clock.monotonic() + BEHIND;
-        self.standing().behind[number] = Some(until);
+        self.standing().behind[number] = Some(Behind { until, has_lied });
+    }
+
+    fn has_lied(&self, number: usize) -> bool {
+        self.standing().behind[number].is_some_and(|behind| behind.has_lied)
     }
 
     fn gave(&self, number: usize, path: &str) {
@@ -102,11 +114,15 @@ impl Source for Several {
         &self.name
     }
 
-    /// `None` when nobody has it of those who answer.
+    /// `None` when nobody has it of those who answer. Where somebody does not have it, who has lied
+    /// is not asked: there may be no such file, and they could make one up again and again.
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, FetchError> {
         name::at(&self.name, path)?;
         let (mut errors, mut is_missing) = (Vec::new(), false);
         for number in self.order() {
+            if is_missing && self.has_lied(number) {
+                continue;
+            }
             match self.sources[number].read(path, limit) {
                 Ok(Some(bytes)) => {
                     self.gave(number, path);
@@ -114,7 +130,7 @@ impl Source for Several {
                 }
                 Ok(None) => is_missing = true,
                 Err(error) => {
-                    self.put_behind(number);
+                    self.put_behind(number, false);
                     errors.push(error);
                 }
             }
@@ -141,7 +157,7 @@ impl Source for Several {
                 Ok(()) => return Ok(()),
                 Err(error @ FetchError::Missing { .. }) => errors.push(error),
                 Err(error) => {
-                    self.put_behind(number);
+                    self.put_behind(number, false);
                     errors.push(error);
                 }
             }
@@ -154,9 +170,9 @@ impl Source for Several {
         for number in givers {
             // One that is several itself, and has somebody else to ask, is as good as before.
             if !self.sources[number].distrust(path) {
-                self.put_behind(number);
+                self.put_behind(number, true);
             }
         }
-        self.standing().behind.contains(&None)
+        self.standing().behind.iter().any(Option::is_none)
     }
 }

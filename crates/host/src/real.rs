@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom};
 
 use crate::{Clock, Dir, DirItem, Entropy, File, Lock};
 
@@ -36,9 +36,14 @@ impl RealDir {
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<Arc<dyn File>> {
         check_name(name)?;
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // Somebody may have put a pipe there, which would be waited for; of a file it says nothing.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(Arc::new(RealFile(fs::File::from(fd))))
+        match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
+            FileType::RegularFile => Ok(Arc::new(RealFile(fs::File::from(fd)))),
+            FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: no file"))),
+        }
     }
 }
 
@@ -111,8 +116,8 @@ impl Dir for RealDir {
             }
             let name = String::from_utf8(name.to_vec()).map_err(io::Error::other)?;
             let stat = rustix::fs::statat(&self.fd, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-            items.push(DirItem { name, is_dir: kind == rustix::fs::FileType::Directory });
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            items.push(DirItem { name, is_dir: kind == FileType::Directory });
         }
         items.sort();
         Ok(items)

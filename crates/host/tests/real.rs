@@ -66,6 +66,29 @@ fn symbolic_links_are_not_followed() {
     dir.open("target").expect("not what it pointed to");
 }
 
+/// A pipe would be waited for, and a device has no end.
+#[test]
+fn what_is_no_file_is_not_opened() {
+    let (scratch, dir) = scratch();
+    let pipe = scratch.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .expect("pipe");
+    std::os::unix::net::UnixListener::bind(scratch.path().join("socket")).expect("socket");
+    dir.create_dir("directory").expect("create");
+    for name in ["pipe", "socket", "directory"] {
+        assert!(dir.open(name).is_err(), "{name}");
+        assert!(dir.open_rw(name).is_err(), "{name}");
+    }
+    let devices = RealDir::open("/dev".as_ref()).expect("devices");
+    assert_eq!(devices.open("zero").err().expect("a device").kind(), ErrorKind::InvalidInput);
+}
+
 #[test]
 fn a_held_lock_excludes() {
     let (scratch, dir) = scratch();

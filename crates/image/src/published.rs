@@ -11,7 +11,20 @@ use goldleaf_wire::{BootProfile, PackRef, WireMap};
 use crate::{ImageError, ImageVersion, Images, VersionRecord};
 
 /// Where the content of a pack is: a data file, and a block of it.
-type Place = (String, BlockNo);
+struct Place {
+    pack: PackRef,
+    data: String,
+    at: BlockNo,
+}
+
+/// Where packs are, by name.
+type Places = HashMap<Digest, Place>;
+
+/// Learns where the packs of a data file are.
+fn learn(places: &mut Places, data: &str, cache: &Cache) {
+    let place = |(pack, at): (PackRef, BlockNo)| (pack.name, Place { pack, data: data.into(), at });
+    places.extend(cache.packs().map(place));
+}
 
 impl ImageVersion {
     /// What of published data files a guest reads when it starts, in its order: blocks of one file
@@ -58,7 +71,7 @@ impl Images {
         if !new.is_empty() {
             let data = format!("{next_data:04}.data");
             let cache = Cache::create(dir.clone(), &data, &new)?;
-            places.extend(cache.packs().map(|(pack, at)| (pack.name, (data.clone(), at))));
+            learn(&mut places, &data, &cache);
         }
         let (data, map) = localised(wire, &places)?;
         let version = VersionRecord { data, ..version };
@@ -67,39 +80,41 @@ impl Images {
     }
 
     /// Where the packs are that versions of an image have, and the number of the next data file.
-    fn places(&self, name: &str) -> Result<(HashMap<Digest, Place>, u32), ImageError> {
+    fn places(&self, name: &str) -> Result<(Places, u32), ImageError> {
         let record = match self.record(name) {
-            Err(ImageError::Unknown(_)) => return Ok((HashMap::new(), 1)),
+            Err(ImageError::Unknown(_)) => return Ok((Places::new(), 1)),
             other => other?,
         };
         let dir = self.dir(name)?;
-        let mut places = HashMap::new();
+        let mut places = Places::new();
         for data in record.versions.iter().flat_map(|version| &version.data) {
             let Some(cache) = Cache::open(dir.clone(), data)? else { continue };
-            places.extend(cache.packs().map(|(pack, at)| (pack.name, (data.clone(), at))));
+            learn(&mut places, data, &cache);
         }
         Ok((places, record.next_data))
     }
 }
 
 /// The disk over data files, where the wire form has it over packs.
-fn localised(
-    wire: &WireMap,
-    places: &HashMap<Digest, Place>,
-) -> Result<(Vec<String>, ExtentMap), ImageError> {
+fn localised(wire: &WireMap, places: &Places) -> Result<(Vec<String>, ExtentMap), ImageError> {
     let mut data: Vec<String> = Vec::new();
     let mut starts = Vec::with_capacity(wire.packs.len());
     for pack in &wire.packs {
-        let (file, at) = places.get(&pack.name).ok_or_else(|| ImageError::Corrupt {
+        let corrupt = |found: String| ImageError::Corrupt {
             place: "the data files of a published version".into(),
-            expected: format!("pack {}", pack.name),
-            found: "none".into(),
-        })?;
-        let index = data.iter().position(|known| known == file).unwrap_or_else(|| {
-            data.push(file.clone());
+            expected: format!("pack {} of {} bytes", pack.name, pack.len),
+            found,
+        };
+        let place = places.get(&pack.name).ok_or_else(|| corrupt("none".into()))?;
+        // A map that says that it has more content would reach into the next one's.
+        if place.pack != *pack {
+            return Err(corrupt("one of another length".into()));
+        }
+        let index = data.iter().position(|known| *known == place.data).unwrap_or_else(|| {
+            data.push(place.data.clone());
             data.len() - 1
         });
-        starts.push((SourceIndex(index as u32), *at));
+        starts.push((SourceIndex(index as u32), place.at));
     }
     Ok((data, placed(wire, &starts)?))
 }

@@ -219,6 +219,29 @@ pub enum TrustError {
 }
 
 impl TrustError {
+    /// Whether it is about what somebody gave, who may be behind, damaged or hostile: another who
+    /// carries the same feed may have what is right.
+    pub fn is_of_what_came(&self) -> bool {
+        matches!(
+            self,
+            TrustError::SigMissing(_)
+                | TrustError::SigThreshold { .. }
+                | TrustError::SigAlgorithm(_)
+                | TrustError::RootRotation { .. }
+                | TrustError::RootVersion { .. }
+                | TrustError::Rollback { .. }
+                | TrustError::RoleMissing(_)
+                | TrustError::Freeze { .. }
+                | TrustError::MixAndMatch { .. }
+                | TrustError::HashMismatch { .. }
+                | TrustError::Length { .. }
+                | TrustError::TooLarge { .. }
+                | TrustError::Malformed { .. }
+                | TrustError::WrongType { .. }
+                | TrustError::WrongTarget { .. }
+        )
+    }
+
     pub(crate) fn malformed(what: impl Into<String>, why: impl fmt::Display) -> Self {
         TrustError::Malformed { what: what.into(), why: why.to_string() }
     }

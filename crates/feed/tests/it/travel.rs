@@ -138,9 +138,9 @@ fn nothing_is_believed_that_is_not_vouched_for() {
     assert!(matches!(channel.map(&gone), Err(FeedError::Missing(_))));
 }
 
-/// A47: a layer that was made on another image.
+/// Nobody publishes it.
 #[test]
-fn a_layer_of_another_image_is_incompatible() {
+fn a47_a_layer_of_another_image_is_incompatible() {
     let dir = SimDir::new();
     let mut publisher = Publisher::open(&dir, EFFORT).unwrap();
     let map = publish(&mut publisher, &[1]);

@@ -173,6 +173,19 @@ fn a23_a37_who_gave_what_is_wrong_is_put_behind() {
     assert_eq!(next(), 1, "who was found out first has had most time");
 }
 
+/// A file that there is not, which one of them makes up.
+#[test]
+fn who_has_lied_makes_no_files_up() {
+    let clock = Arc::new(Ticks::default());
+    let (liar, honest) = (Toy::new("a", 1, Mood::Good), Toy::new("b", 2, Mood::Empty));
+    let source = several(&[&liar, &honest], &clock);
+    assert_eq!(source.read("2.root.json", 1).unwrap().unwrap(), [1]);
+    assert!(source.distrust("2.root.json"));
+    assert_eq!(source.read("2.root.json", 1).unwrap(), None);
+    *honest.mood.lock().unwrap() = Mood::Broken;
+    assert_eq!(source.read("2.root.json", 1).unwrap().unwrap(), [1], "nobody else answers");
+}
+
 #[test]
 fn a_rate_is_kept() {
     let clock = Arc::new(Ticks::default());

@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-
 /// A connection's way out.
 pub trait Out: Write {
     /// From now on one byte at a time, fifty in a second.
@@ -40,11 +38,12 @@ impl Server {
     pub fn new(
         handler: impl Fn(&Ask, &mut dyn Out) -> io::Result<bool> + Send + Sync + 'static,
     ) -> Self {
-        Self::with_tls(None, handler)
+        Self::over(|wire| Box::new(wire), handler)
     }
 
-    pub fn with_tls(
-        tls: Option<Arc<ServerConfig>>,
+    /// With something between the handler and each connection.
+    pub fn over(
+        wrap: impl Fn(Wire) -> Box<dyn Stream> + Send + Sync + 'static,
         handler: impl Fn(&Ask, &mut dyn Out) -> io::Result<bool> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -52,21 +51,15 @@ impl Server {
         let (connections, asked) = (Arc::<AtomicUsize>::default(), Arc::default());
         let server =
             Self { port, connections: Arc::clone(&connections), asked: Arc::clone(&asked) };
-        let handler: Arc<Handler> = Arc::new(handler);
+        let (handler, wrap): (Arc<Handler>, _) = (Arc::new(handler), Arc::new(wrap));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 connections.fetch_add(1, Ordering::SeqCst);
-                let (tls, handler, asked) = (tls.clone(), Arc::clone(&handler), Arc::clone(&asked));
+                let (wrap, handler, asked) = (wrap.clone(), Arc::clone(&handler), asked.clone());
                 // A client that goes away is an error here, and what the tests are about.
                 thread::spawn(move || {
                     let wire = Wire { stream, drips: false };
-                    let _ = match tls {
-                        None => serve(wire, &*handler, &asked),
-                        Some(tls) => {
-                            let connection = ServerConnection::new(tls).unwrap();
-                            serve(StreamOwned::new(connection, wire), &*handler, &asked)
-                        }
-                    };
+                    let _ = serve(wrap(wire), &*handler, &asked);
                 });
             }
         });
@@ -122,10 +115,22 @@ pub fn honest(files: &BTreeMap<String, Vec<u8>>, ask: &Ask, out: &mut dyn Out) -
     Ok(true)
 }
 
-/// A connection below TLS.
-struct Wire {
+/// A connection as a server has it.
+pub trait Stream: Read + Out {
+    /// Its way out.
+    fn out(&mut self) -> &mut dyn Out;
+}
+
+impl<T: Read + Out> Stream for T {
+    fn out(&mut self) -> &mut dyn Out {
+        self
+    }
+}
+
+/// A connection, below all else.
+pub struct Wire {
     stream: TcpStream,
-    drips: bool,
+    pub drips: bool,
 }
 
 impl Read for Wire {
@@ -154,14 +159,8 @@ impl Out for Wire {
     }
 }
 
-impl Out for StreamOwned<ServerConnection, Wire> {
-    fn drip(&mut self) {
-        self.sock.drips = true;
-    }
-}
-
 fn serve(
-    mut stream: impl Read + Out,
+    mut stream: Box<dyn Stream>,
     handler: &Handler,
     asked: &Mutex<Vec<String>>,
 ) -> io::Result<()> {
@@ -185,7 +184,7 @@ fn serve(
             name.eq_ignore_ascii_case("range")
                 .then(|| (range.0.parse().unwrap(), range.1.parse().unwrap()))
         });
-        let stays = handler(&Ask { number, path, range, head }, &mut stream)?;
+        let stays = handler(&Ask { number, path, range, head }, stream.out())?;
         stream.flush()?;
         if !stays {
             return Ok(());

@@ -1,16 +1,16 @@
 //! Servers that show who they are, and others. `tls/make` made the certificates, with openssl.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use goldleaf_fetch::{FetchError, Options, Source, Web};
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::server::{Server, honest};
+use crate::server::{Ask, Out, Server, Stream, Wire, honest};
 use crate::world::{content, hasty, options, range, within};
 
 const CA: &[u8] = include_bytes!("tls/ca.pem");
@@ -19,7 +19,16 @@ const SERVER: (&[u8], &[u8]) = (include_bytes!("tls/server.pem"), include_bytes!
 const OTHER_NAME: (&[u8], &[u8]) =
     (include_bytes!("tls/other-name.pem"), include_bytes!("tls/other-name.key"));
 
-fn config((certificate, key): (&[u8], &[u8])) -> Option<Arc<ServerConfig>> {
+impl Out for StreamOwned<ServerConnection, Wire> {
+    fn drip(&mut self) {
+        self.sock.drips = true;
+    }
+}
+
+fn with_tls(
+    (certificate, key): (&[u8], &[u8]),
+    handler: impl Fn(&Ask, &mut dyn Out) -> io::Result<bool> + Send + Sync + 'static,
+) -> Server {
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -28,12 +37,16 @@ fn config((certificate, key): (&[u8], &[u8])) -> Option<Arc<ServerConfig>> {
             vec![CertificateDer::from_pem_slice(certificate).unwrap()],
             PrivateKeyDer::from_pem_slice(key).unwrap(),
         );
-    Some(Arc::new(config.unwrap()))
+    let config = Arc::new(config.unwrap());
+    let wrap = move |wire| -> Box<dyn Stream> {
+        Box::new(StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), wire))
+    };
+    Server::over(wrap, handler)
 }
 
 fn server(identity: (&[u8], &[u8])) -> Server {
     let files = [("packs/00ff".to_string(), content(300_000))].into();
-    Server::with_tls(config(identity), move |ask, out| honest(&files, ask, out))
+    with_tls(identity, move |ask, out| honest(&files, ask, out))
 }
 
 fn web(server: &Server, ca: Option<&[u8]>) -> Arc<dyn Source> {
@@ -89,7 +102,7 @@ fn a59_no_tls_where_there_must_be() {
 fn a59_a_redirect_to_http() {
     let plain = Server::saying("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
     let target = plain.url();
-    let server = Server::with_tls(config(SERVER), move |_, out| {
+    let server = with_tls(SERVER, move |_, out| {
         write!(out, "HTTP/1.1 302 F\r\nLocation: {target}/a\r\nContent-Length: 0\r\n\r\n")?;
         Ok(true)
     });
@@ -100,7 +113,7 @@ fn a59_a_redirect_to_http() {
 
 #[test]
 fn a28_a_record_that_trickles_in() {
-    let server = Server::with_tls(config(SERVER), |_, out| {
+    let server = with_tls(SERVER, |_, out| {
         out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 16000\r\n\r\n")?;
         out.drip();
         out.write_all(&[7; 16_000])?;

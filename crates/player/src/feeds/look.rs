@@ -1,7 +1,7 @@
 //! Looking at a feed without following it.
 
 use goldleaf_feed::{Channel, Location, offers};
-use goldleaf_trust::{Role, State, introduce, update};
+use goldleaf_trust::{Role, State, introduce};
 use serde::Serialize;
 
 use super::subscription::{first_root, source};
@@ -69,7 +69,7 @@ pub fn look(
     let bench = Bench::open(home, &format!("look-{feed}"), &StartOptions::default())?;
     let mut state = State::create(bench.dir.clone(), line.clone(), &root)?;
     let channel = Channel::new(carried, feed, channel);
-    update(&mut state, &channel, home.clock.now_unix())?;
+    channel.update(&mut state, home.clock.now_unix())?;
     let believed = state.believed();
     let offered = believed.targets().map(offers).transpose()?.unwrap_or_default();
     let mut versions = Vec::new();

@@ -11,6 +11,7 @@ use goldleaf_image::{ImageError, ImageVersion, check_name, placed};
 use goldleaf_layer::Layer;
 use goldleaf_layer::rules::SiteRules;
 use goldleaf_store::{Digest, LiveSet, PackId, Store, pack_file_name};
+use goldleaf_tree::GuestPath;
 use goldleaf_wire::DeltaRef;
 
 use super::record::received;
@@ -190,6 +191,7 @@ impl Receiver<'_> {
         if wire.map.blocks() != published.blocks {
             return Err(PlayerError::corrupt("a published image", "a map of another length"));
         }
+        check_volumes(published)?;
         let number = known.last().map_or(1, |version| version.number + 1);
         let version = received(published, number);
         let profile = published.profile.as_ref();
@@ -207,6 +209,7 @@ impl Receiver<'_> {
         published: &PublishedLayer,
         image_version: u32,
     ) -> Result<(String, u32), PlayerError> {
+        check_name(&published.name)?;
         let name = format!("{}.{}", self.name, published.name);
         check_name(&name)?;
         let named = |digest: &str| {
@@ -274,6 +277,20 @@ impl Receiver<'_> {
         copy(&disk, published.pack_len, dir.as_ref(), &pack_file_name(pack))?;
         Ok(Store::open(dir)?)
     }
+}
+
+/// Refuses volumes that no session could stand on: who adopted them could not start any more.
+fn check_volumes(published: &PublishedImage) -> Result<(), PlayerError> {
+    let wrong = |why: String| PlayerError::corrupt("a published image", why);
+    for volume in &published.volumes {
+        GuestPath::parse(&volume.mount)
+            .map_err(|error| wrong(format!("a mount point: {error}")))?;
+        let end = volume.start.0.checked_add(volume.len.0);
+        if end.is_none_or(|end| end > published.blocks.bytes().0) {
+            return Err(wrong("a volume behind the end of the disk".into()));
+        }
+    }
+    Ok(())
 }
 
 /// Writes the first bytes of a disk into a file.

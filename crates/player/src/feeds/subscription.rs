@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use goldleaf_cache::Supply;
 use goldleaf_feed::{Channel, Location, Offer, offers};
-use goldleaf_fetch::{Options, Several, Source, open};
+use goldleaf_fetch::{Options, Retrying, Several, Source, Tries, open};
 use goldleaf_host::{Dir, Lock, Progress};
 use goldleaf_image::check_name;
-use goldleaf_trust::{Line, Root, State, Target, introduce, update};
+use goldleaf_trust::{Line, Root, State, Target, TrustError, introduce};
 use serde::{Deserialize, Serialize};
 
 use super::receive::{Arrival, Receiver};
@@ -70,20 +70,24 @@ pub struct SubscribeOptions {
 /// minutes. A disk that is slow can be borne, one that fails ends what the guest was doing.
 const TRIES_OF_A_DISK: u32 = 60;
 
-/// Places that carry a feed, as one.
+/// Places that carry a feed, as one, which is asked so many times; of several none keeps the others
+/// waiting for longer than the usual tries.
 pub(super) fn source(
     home: &Home,
     locations: &[String],
     tries: Option<u32>,
 ) -> Result<Arc<dyn Source>, PlayerError> {
     let mut options = Options::new(home.clock.clone(), home.entropy.clone());
-    options.tries.count = tries.unwrap_or(options.tries.count);
-    let opened = locations.iter().map(|location| open(location, &options));
-    let mut sources = opened.collect::<Result<Vec<_>, _>>()?;
-    if sources.len() == 1 {
-        return Ok(sources.remove(0));
+    let usual = options.tries;
+    let tries = Tries { count: tries.unwrap_or(usual.count), ..usual };
+    if let [location] = locations {
+        options.tries = tries;
+        return Ok(open(location, &options)?);
     }
-    Ok(Arc::new(Several::new(sources, home.clock.clone())))
+    let opened = locations.iter().map(|location| open(location, &options));
+    let several = Several::new(opened.collect::<Result<_, _>>()?, options.clock.clone());
+    let rounds = Tries { count: tries.count.div_ceil(usual.count), ..usual };
+    Ok(Arc::new(Retrying::new(Arc::new(several), rounds, options.clock, options.entropy)))
 }
 
 /// A subscription, locked.
@@ -163,17 +167,24 @@ pub fn subscribe(
     Ok((subscription, keys, arrival))
 }
 
+/// The feed's own first root. Where what comes is none, whoever else carries the feed is asked.
 pub(super) fn first_root(
     carried: &dyn Source,
     feed: &str,
     channel: &str,
 ) -> Result<Vec<u8>, PlayerError> {
     let path = format!("{}/1.root.json", goldleaf_feed::names::metadata(feed, channel));
-    let root = carried.read(&path, ROOT_LIMIT)?;
-    root.ok_or_else(|| PlayerError::Unknown {
-        kind: "feed",
-        name: format!("{feed}/{channel} at {}", carried.name()),
-    })
+    loop {
+        let root = carried.read(&path, ROOT_LIMIT)?.ok_or_else(|| PlayerError::Unknown {
+            kind: "feed",
+            name: format!("{feed}/{channel} at {}", carried.name()),
+        })?;
+        match introduce(&root) {
+            // Each time one more is found out.
+            Err(_) if carried.distrust(&path) => {}
+            introduced => return introduced.map(|_| root).map_err(PlayerError::from),
+        }
+    }
 }
 
 fn what() -> impl FnOnce(std::io::Error) -> PlayerError {
@@ -244,8 +255,27 @@ impl Subscription {
 
     /// Asks what there is, and which version is wanted here.
     pub fn refresh(&mut self, home: &Home) -> Result<Wanted, PlayerError> {
-        update(&mut self.state, &self.channel, home.clock.now_unix())?;
+        let updated = self.channel.update(&mut self.state, home.clock.now_unix())?;
+        if !updated.is_new {
+            self.ask_the_others(home)?;
+        }
         self.wanted()
+    }
+
+    /// That there is nothing new may be all that a stale mirror knows, so each place is asked by
+    /// itself until one has something. Who gives no good answer is left out: one has answered.
+    fn ask_the_others(&mut self, home: &Home) -> Result<(), PlayerError> {
+        let SubscriptionRecord { sources, feed, channel, .. } = &self.record;
+        for location in sources.iter().filter(|_| sources.len() > 1) {
+            let carried = source(home, std::slice::from_ref(location), Some(1))?;
+            let channel = Channel::new(carried, feed, channel);
+            match channel.update(&mut self.state, home.clock.now_unix()) {
+                Ok(updated) if updated.is_new => break,
+                Err(error @ TrustError::Io { .. }) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Which version is wanted here, as of the last update.

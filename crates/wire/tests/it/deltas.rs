@@ -321,9 +321,9 @@ fn references_of_a_large_file_are_bounded() {
     assert!(apply(&made, &old, &new) < 2 << 20, "{} bytes", made.bytes.len());
 }
 
-/// A38, A39: each byte changed, each length.
+/// Each byte changed, each length.
 #[test]
-fn no_byte_may_change() {
+fn a37_a38_no_byte_may_change() {
     let (old, new) = grown();
     let made = make(&old, &new, true, EFFORT);
     for at in 0..made.head.len() {

@@ -53,9 +53,9 @@ proptest! {
     }
 }
 
-/// A34: what is signed may still be wrong.
+/// What is signed may still be wrong.
 #[test]
-fn an_extent_outside_of_its_pack_is_refused() {
+fn a34_an_extent_outside_of_its_pack() {
     let mut map = map(2, &[(0, 10, 0, 0), (3, 20, 1, 4070)]);
     map.packs[1].blocks = BlockCount(4089);
     assert!(matches!(WireMap::from_bytes(&map.to_bytes().unwrap()), Err(WireError::Map(_))));
@@ -63,8 +63,73 @@ fn an_extent_outside_of_its_pack_is_refused() {
     assert_eq!(WireMap::from_bytes(&nothing.to_bytes().unwrap()).unwrap(), nothing);
 }
 
+/// A map of these numbers, in the order in which they travel: blocks; packs, each a name and three
+/// numbers; then extents, by columns. Numbers below 64 are one byte each.
+fn raw(blocks: &[u8], packs: &[(u8, [u8; 3])], count: u8, columns: &[u8]) -> Vec<u8> {
+    let mut body = blocks.to_vec();
+    body.push(packs.len() as u8);
+    for (name, numbers) in packs {
+        body.extend_from_slice(&[*name; 32]);
+        body.extend_from_slice(numbers);
+    }
+    body.push(count);
+    body.extend_from_slice(columns);
+    let packed = zstd::bulk::compress(&body, 1).unwrap();
+    [b"GLMAP\x00\x00\x01", &(body.len() as u32).to_le_bytes()[..], &packed].concat()
+}
+
 #[test]
-fn a_damaged_map_is_refused_or_another() {
+fn a34_numbers_that_make_no_map() {
+    const PACK: &[(u8, [u8; 3])] = &[(7, [60, 50, 20])];
+    // 2^63 and 2^64 - 1.
+    const HUGE: &[u8] = &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1];
+    const MOST: &[u8] = &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1];
+    let with = |number: &[u8], columns: &[u8]| [number, columns].concat();
+    // Gaps, counts, packs, and where the content is from where the extent before ended.
+    let good = raw(&[40], PACK, 2, &[0, 3, 4, 5, 0, 0, 0, 0]);
+    assert_eq!(WireMap::from_bytes(&good).unwrap().map.extents().len(), 2);
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("a disk of 2^63 blocks", raw(HUGE, PACK, 0, &[])),
+        ("a disk of 2^64 - 1 blocks", raw(MOST, PACK, 0, &[])),
+        ("an extent behind the end", raw(&[8], PACK, 1, &[5, 4, 0, 0])),
+        ("an extent that wraps around", raw(&[40], PACK, 2, &with(&[0], &with(MOST, &[4; 6])))),
+        ("2^63 blocks", raw(&[40], PACK, 1, &with(&[0], &with(HUGE, &[0, 0])))),
+        ("no blocks", raw(&[40], PACK, 1, &[0, 0, 0, 0])),
+        ("a pack that there is not", raw(&[40], PACK, 1, &[0, 4, 2, 0])),
+        ("a pack before the first", raw(&[40], PACK, 1, &[0, 4, 1, 0])),
+        ("content behind the pack's end", raw(&[40], PACK, 1, &[0, 4, 0, 34])),
+        ("content before the pack's beginning", raw(&[40], PACK, 1, &[0, 4, 0, 1])),
+        ("fewer extents than were counted", raw(&[40], PACK, 3, &[0, 3, 4, 5, 0, 0, 0, 0])),
+        ("more extents than were counted", raw(&[40], PACK, 1, &[0, 3, 4, 5, 0, 0, 0, 0])),
+        ("a pack without frames", raw(&[40], &[(7, [50, 50, 20])], 0, &[])),
+        ("a pack of too much", raw(&with(&[40, 1], &[7; 32]), &[], 0, &[])),
+    ];
+    for (what, bytes) in cases {
+        let result = WireMap::from_bytes(&bytes);
+        let is_it = matches!(result, Err(WireError::Malformed { .. } | WireError::Map(_)));
+        assert!(is_it, "{what}: {result:?}");
+    }
+}
+
+#[test]
+fn a33_a_map_of_more_than_it_says() {
+    let body = vec![0; 80 << 20];
+    let packed = zstd::bulk::compress(&body, 19).unwrap();
+    assert!(packed.len() < 10_000);
+    for (len, is_too_large) in [(100u32, false), (64 << 20, false), (80 << 20, true)] {
+        let bytes = [b"GLMAP\x00\x00\x01", &len.to_le_bytes()[..], &packed].concat();
+        let result = WireMap::from_bytes(&bytes);
+        let is_it = match result {
+            Err(WireError::TooLarge { .. }) => is_too_large,
+            Err(WireError::Decompress { .. }) => !is_too_large,
+            _ => false,
+        };
+        assert!(is_it, "{len}: {result:?}");
+    }
+}
+
+#[test]
+fn a38_a_damaged_map_is_refused_or_another() {
     let map = map(5, &[(0, 10, 0, 0), (3, 20, 1, 40), (0, 1, 4, 9)]);
     let bytes = map.to_bytes().unwrap();
     for len in 0..bytes.len() {
