@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo};
+use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange};
 use goldleaf_host::{Dir, File, read_file, replace_file};
 use goldleaf_store::Digest;
 use goldleaf_wire::{FrameInfo, PackIndex, PackRef, WireError};
@@ -53,7 +53,7 @@ impl Slot {
 
 /// What has arrived of some packs.
 pub struct Cache {
-    noted: Arc<dyn File>,
+    pub(crate) noted: Arc<dyn File>,
     pub(crate) content: Arc<dyn File>,
     heads: Arc<dyn File>,
     slots: Vec<Slot>,
@@ -127,6 +127,13 @@ impl Cache {
     /// Whether all of it has arrived.
     pub fn is_whole(&self) -> bool {
         self.arrived() == self.blocks()
+    }
+
+    /// Ranges as bits of its content.
+    pub(crate) fn bits(&self, blocks: impl IntoIterator<Item = BlockRange>) -> Bitmap {
+        let bits = Bitmap::new(self.blocks().0);
+        blocks.into_iter().for_each(|range| bits.set(range.start.0..range.end().0));
+        bits
     }
 
     /// Its packs, each with the first block of its content.
@@ -205,7 +212,7 @@ impl Cache {
 }
 
 /// What was noted of so many blocks.
-fn noted_bits(noted: &dyn File, blocks: u64) -> Result<Vec<u8>, CacheError> {
+pub(crate) fn noted_bits(noted: &dyn File, blocks: u64) -> Result<Vec<u8>, CacheError> {
     let what = || io_error("reading what has arrived");
     let len = noted.len().map_err(what())?.min(blocks.div_ceil(64) * 8);
     let mut bits = vec![0; len as usize];

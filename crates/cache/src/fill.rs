@@ -22,7 +22,7 @@ pub(crate) const GAP: u64 = 256 << 10;
 pub type Told<'a> = dyn Fn(BlockCount) -> ControlFlow<()> + Sync + 'a;
 
 impl Cached {
-    /// Brings all that is missing, several packs at a time, and keeps it. Returns whether it is
+    /// Brings all that is wanted and missing, several packs at a time, and keeps it. Returns whether it is
     /// whole: it is not when `told` ended it.
     pub fn fill(&self, streams: usize, told: &Told<'_>) -> Result<bool, BlockError> {
         let next = AtomicUsize::new(0);
@@ -49,12 +49,15 @@ impl Cached {
     }
 
     fn fill_pack(&self, slot: &Slot, told: &Told<'_>) -> Result<bool, BlockError> {
-        if self.cache().have.has(slot.blocks()) {
+        if self.has_wanted(slot.blocks()) {
             return Ok(true);
         }
         let runs = match self.cache().index(slot) {
             // Its frames come behind its index.
-            None => vec![Run { index: None, frames: 0..usize::MAX }],
+            None if self.wanted.has(slot.blocks()) => {
+                vec![Run { index: None, frames: 0..usize::MAX }]
+            }
+            None => self.missing(slot, &self.index(slot)?),
             Some(index) => self.missing(slot, &index),
         };
         for run in runs {
@@ -72,7 +75,7 @@ impl Cached {
     fn missing(&self, slot: &Slot, index: &Arc<PackIndex>) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         for (number, frame) in index.frames().iter().enumerate() {
-            if self.cache().have.has(blocks_of(slot, frame)) {
+            if self.has_wanted(blocks_of(slot, frame)) {
                 continue;
             }
             let gap = |run: &Run| frame.at - end_of(&index.frames()[run.frames.end - 1]);
@@ -169,7 +172,7 @@ impl<'a> Arriving<'a> {
             };
             self.cached.cache().put(self.slot, &frame, &part)?;
             self.frames.start += 1;
-            if (self.told)(self.cached.cache().arrived()).is_break() {
+            if (self.told)(self.cached.arrived()).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

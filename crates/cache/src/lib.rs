@@ -16,6 +16,8 @@
 //! there is verified at its first use in each process. They are written when the content is durable,
 //! so that a disk that was whole once is whole offline.
 //!
+//! What nobody needs any more can be given up again, frame by frame: first the bits go, then the content.
+//!
 //! New packs may come as a delta, another encoding of their frames for whoever has older packs. What
 //! it does not bring, and what of it is wrong, comes from the packs.
 #![forbid(unsafe_code)]
@@ -26,6 +28,7 @@ mod delta;
 mod error;
 mod files;
 mod fill;
+mod give_up;
 
 pub use cached::{Cached, Carried, Supply, SupplyError, Take};
 pub use error::CacheError;
