@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use goldleaf_block::BlockRange;
-use goldleaf_cache::Cache;
+use goldleaf_cache::{Cache, sidecars};
 use goldleaf_host::File;
 
 use crate::registry::{referred, step, write_record};
@@ -28,6 +28,9 @@ pub struct Needs {
     /// Whether the newest version stays with its content, whoever runs on it: what is new arrives
     /// as a difference from it. It is never forgotten, but its content may go.
     pub newest: bool,
+    /// Whether somebody reads the image meanwhile: then nothing of data files that stay goes, for
+    /// whoever has them open knows what was there.
+    pub is_read: bool,
 }
 
 /// What goes of an image.
@@ -55,6 +58,7 @@ impl Images {
     /// lock. Never writes.
     pub fn plan_forget(&self, name: &str, needs: &Needs) -> Result<Forgetting, ImageError> {
         let before = self.record(name)?;
+        let needs = &self.with_own(&before, needs)?;
         let after = kept(&before, needs);
         let dir = self.dir(name)?;
         let numbers = before.versions.iter().map(|version| version.number);
@@ -74,10 +78,23 @@ impl Images {
         let newest = after.versions.last().filter(|_| needs.newest);
         let needed: Vec<u32> =
             needs.versions.iter().copied().chain(newest.map(|version| version.number)).collect();
-        plan.holes = self.spare(&after, &needed)?;
+        if !needs.is_read {
+            plan.holes = self.spare(&after, &needed)?;
+        }
         let blocks = plan.holes.iter().flat_map(|(_, blocks)| blocks);
         plan.bytes += blocks.map(|range| range.count.bytes().0).sum::<u64>();
         Ok(plan)
+    }
+
+    /// What is needed, and versions that were made here, which nobody could bring again.
+    fn with_own(&self, record: &ImageRecord, needs: &Needs) -> Result<Needs, ImageError> {
+        let items = self.dir(&record.name)?.list().map_err(ImageError::io("listing an image"))?;
+        let files: BTreeSet<String> = items.into_iter().map(|item| item.name).collect();
+        let is_published = |data: &String| sidecars(data).iter().any(|file| files.contains(file));
+        let own = record.versions.iter().filter(|one| !one.data.iter().all(is_published));
+        let mut needs = needs.clone();
+        needs.versions.extend(own.map(|version| version.number));
+        Ok(needs)
     }
 
     /// Blocks of a record's data files to which none of some of its versions refers.
@@ -112,7 +129,8 @@ impl Images {
         let plan = self.plan_forget(name, needs)?;
         let dir = self.dir(name)?;
         if !plan.versions.is_empty() {
-            let after = kept(&self.record(name)?, needs);
+            let mut after = self.record(name)?;
+            after.versions.retain(|version| !plan.versions.contains(&version.number));
             step("image.retire", || write_record(dir.as_ref(), &after))?;
         }
         for file in &plan.files {

@@ -18,6 +18,7 @@ mod error;
 pub mod feeds;
 mod home;
 pub mod images;
+mod in_use;
 pub mod jobs;
 pub mod livepc;
 pub mod machine;

@@ -3,7 +3,10 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex};
 
-use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, ByteOffset, FileBlocks, ReadBlocks};
+use goldleaf_block::{
+    BLOCK_SIZE, BlockCount, BlockNo, ByteOffset, FileBlocks, MapExtent, ReadBlocks, SourceIndex,
+    Target,
+};
 use goldleaf_cache::{Carried, Supply, SupplyError, Take};
 use goldleaf_host::Dir;
 use goldleaf_host::sim::SimDir;
@@ -119,7 +122,7 @@ fn disk(images: &Images, number: u32) -> Vec<u8> {
 }
 
 fn needs(versions: &[u32], newest: bool) -> Needs {
-    Needs { versions: versions.iter().copied().collect(), newest }
+    Needs { versions: versions.iter().copied().collect(), newest, is_read: false }
 }
 
 fn occupied(images: &Images) -> u64 {
@@ -179,6 +182,39 @@ fn a_data_file_without_a_version_goes_as_a_whole() {
     // It comes back.
     let online = super::tests::images(&dir, true);
     assert_eq!(disk(&online, 3), author().disks[2]);
+}
+
+#[test]
+fn what_was_made_here_stays_and_so_does_what_it_stands_on() {
+    let dir = received();
+    let images = images(&dir, false);
+    // An edit of version 1: a block of its own.
+    let opened = images.open(NAME, Some(1)).unwrap();
+    let own = images.dir(NAME).unwrap().create("0009.data").unwrap();
+    own.write_all_at(&[7; BLOCK_SIZE as usize], 0).unwrap();
+    let target = Target::Source { source: SourceIndex(1), at: BlockNo(0) };
+    let range = BlockRange::new(BlockNo(5), BlockCount(1));
+    let map = opened.map.overlaid(&[MapExtent { range, target }]).unwrap();
+    let data = vec!["0001.data".into(), "0009.data".into()];
+    let edit = VersionRecord { number: 4, data, ..opened.record };
+    images.add_version(NAME, edit, &map).unwrap();
+    receive(&super::tests::images(&dir, true), 5, &author().maps[2]);
+    let forgotten = images.forget(NAME, &needs(&[5], true)).unwrap();
+    assert_eq!(forgotten.versions, [1, 2, 3]);
+    let mut edited = author().disks[0].clone();
+    edited[5 * BLOCK_SIZE as usize..][..BLOCK_SIZE as usize].fill(7);
+    assert!(disk(&images, 4) == edited && disk(&images, 5) == author().disks[2]);
+}
+
+#[test]
+fn while_it_is_read_files_go_and_nothing_of_files() {
+    let dir = received();
+    let images = images(&dir, false);
+    let needs = Needs { is_read: true, ..needs(&[3], true) };
+    let forgotten = images.forget(NAME, &needs).unwrap();
+    assert_eq!((forgotten.versions.len(), forgotten.holes.len()), (2, 0));
+    let spare = super::tests::needs(&[3], true);
+    assert_eq!(images.plan_forget(NAME, &spare).unwrap().holes.len(), 2);
 }
 
 #[test]

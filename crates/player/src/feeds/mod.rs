@@ -10,13 +10,17 @@
 //! of them are as if they had been made here, but for what has not arrived yet of the image.
 
 mod deltas;
+mod forget;
 mod look;
 mod publish;
 mod receive;
 mod record;
 mod subscription;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use deltas::Differ;
+pub(crate) use forget::{Followed, followed};
 pub use goldleaf_wire::Effort;
 pub use look::{FeedView, VersionView, look};
 pub use publish::{PublishOptions, PublishReport, publish};

@@ -45,7 +45,7 @@ struct Difference {
     from: Vec<Cached>,
 }
 
-/// Blocks of an image, here and in all.
+/// Blocks that an image needs, here and in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
     /// Here.
@@ -79,7 +79,7 @@ impl Arrival {
         told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
     ) -> Result<bool, PlayerError> {
         let told = |_| told(arrived(&self.image));
-        let missing = self.image.published().iter().filter(|data| !data.cache().is_whole());
+        let missing = self.image.published().iter().filter(|data| !data.is_whole());
         for data in missing {
             let fill = |by: &Difference| Ok(data.fill_from_delta(&by.delta, &by.from, &told)?);
             let by_delta = |by: &Difference| step("receive.delta", || fill(by));
@@ -97,10 +97,10 @@ impl Arrival {
 }
 
 fn arrived(image: &ImageVersion) -> Versions {
-    let sum = |of: fn(&Cache) -> BlockCount| {
-        BlockCount(image.published().iter().map(|data| of(data.cache()).0).sum())
+    let sum = |of: fn(&Cached) -> BlockCount| {
+        BlockCount(image.published().iter().map(|data| of(data).0).sum())
     };
-    Versions { arrived: sum(Cache::arrived), all: sum(Cache::blocks) }
+    Versions { arrived: sum(Cached::arrived), all: sum(Cached::wanted) }
 }
 
 /// Takes versions of one subscription.
