@@ -60,7 +60,6 @@ impl Images {
         let before = self.record(name)?;
         let needs = &self.with_own(&before, needs)?;
         let after = kept(&before, needs);
-        let dir = self.dir(name)?;
         let numbers = before.versions.iter().map(|version| version.number);
         let is_kept = |number| after.versions.iter().any(|version| version.number == number);
         let mut plan = Forgetting {
@@ -70,11 +69,7 @@ impl Images {
         let left: BTreeSet<String> = self.unnamed_by(&before)?.into_iter().collect();
         let files = self.unnamed_by(&after)?;
         plan.files = files.into_iter().filter(|file| !left.contains(file)).collect();
-        for file in &plan.files {
-            let opened =
-                dir.open(file).map_err(ImageError::io(format!("opening {name}/{file}")))?;
-            plan.bytes += data_bytes(opened.as_ref())?;
-        }
+        plan.bytes = self.bytes_of(name, plan.files.iter())?;
         let newest = after.versions.last().filter(|_| needs.newest);
         let needed: Vec<u32> =
             needs.versions.iter().copied().chain(newest.map(|version| version.number)).collect();
@@ -122,6 +117,30 @@ impl Images {
             }
         }
         Ok(spare)
+    }
+
+    /// Bytes that an image's versions occupy, holes left out.
+    pub fn occupied(&self, name: &str) -> Result<u64, ImageError> {
+        let record = self.record(name)?;
+        let nothing = ImageRecord { versions: Vec::new(), ..record.clone() };
+        let unnamed: BTreeSet<String> = self.unnamed_by(&record)?.into_iter().collect();
+        let files = self.unnamed_by(&nothing)?;
+        self.bytes_of(name, files.iter().filter(|file| !unnamed.contains(*file)))
+    }
+
+    fn bytes_of<'a>(
+        &self,
+        name: &str,
+        files: impl Iterator<Item = &'a String>,
+    ) -> Result<u64, ImageError> {
+        let dir = self.dir(name)?;
+        let mut bytes = 0;
+        for file in files {
+            let opened =
+                dir.open(file).map_err(ImageError::io(format!("opening {name}/{file}")))?;
+            bytes += data_bytes(opened.as_ref())?;
+        }
+        Ok(bytes)
     }
 
     /// Does what [`Images::plan_forget`] says, and returns that.

@@ -19,6 +19,7 @@ use goldleaf_store::{CollectPlan, LiveSet, PackId, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::apps::AppsLayer;
+use crate::cache;
 use crate::desktop::{self, DesktopRecord, StoreName, pinned_packs};
 use crate::feeds::{self, Followed};
 use crate::home::step;
@@ -41,6 +42,8 @@ pub struct CollectReport {
     pub skipped: Vec<String>,
     /// Subscriptions that are in use, whose old versions are left alone.
     pub skipped_subscriptions: Vec<String>,
+    /// Bytes by which what has arrived is over its limit, and which nothing may take away.
+    pub over_limit_bytes: u64,
 }
 
 impl CollectReport {
@@ -65,8 +68,11 @@ fn run(home: &Home, apply: bool) -> Result<CollectReport, PlayerError> {
     let mut report = CollectReport::default();
     let (followed, busy) = feeds::followed(home)?;
     report.skipped_subscriptions = busy;
+    let squeeze = cache::squeeze(home, &followed, 0)?;
+    report.over_limit_bytes = squeeze.over;
     for followed in &followed {
-        old_images(home, followed, apply, &mut report)?;
+        let stays = !squeeze.tight.contains(&followed.name);
+        old_images(home, followed, stays, apply, &mut report)?;
     }
     collect_public(home, &followed, apply, &mut report)?;
     drop(followed);
@@ -109,12 +115,16 @@ fn collect(
 fn old_images(
     home: &Home,
     followed: &Followed,
+    newest_stays: bool,
     apply: bool,
     report: &mut CollectReport,
 ) -> Result<(), PlayerError> {
-    let gone = followed.forget_image(home, true, apply)?;
+    let gone = followed.forget_image(home, newest_stays, apply)?;
     let named = |version| format!("version {version} of image {}", followed.name);
     report.forgotten.extend(gone.versions.into_iter().map(named));
+    if !newest_stays {
+        report.forgotten.push(format!("content of the newest version of image {}", followed.name));
+    }
     report.gained_bytes += gone.bytes;
     Ok(())
 }

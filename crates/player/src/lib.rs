@@ -5,11 +5,13 @@
 //!   desktop   instances: sessions, filing      workshop       editing images, recording layers
 //!   machine   a virtual machine over a disk    control        the door to a running one
 //!   collect   what may go                      check          what is damaged
+//!   cache     what has arrived, and may be
 //!   jobs      who works on guests' bytes      repair         what is damaged, made whole
 //! ```
 
 pub mod apps;
 pub mod bring;
+pub mod cache;
 pub mod check;
 pub mod collect;
 pub mod control;

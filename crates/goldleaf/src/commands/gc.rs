@@ -42,6 +42,11 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         for name in &report.skipped_subscriptions {
             text += &format!("left subscription {} alone, which is in use\n", printable(name));
         }
+        if report.over_limit_bytes > 0 {
+            let over = size(report.over_limit_bytes);
+            text +=
+                &format!("what has arrived is {over} over its limit, and all of it is in use\n");
+        }
         text
     })
 }

@@ -32,6 +32,10 @@ impl Filling {
         if image.is_whole() {
             return Ok(None);
         }
+        let missing = image.published().iter();
+        let missing = missing.map(|data| data.wanted().bytes().0 - data.arrived().bytes().0).sum();
+        // A limit is no reason not to start; the next collection says what is over it.
+        let _ = crate::cache::make_room(home, missing);
         let stop = Arc::new(AtomicBool::new(false));
         let work = Work {
             data: image.published().to_vec(),

@@ -21,7 +21,8 @@ pub(crate) struct Followed {
     pub name: String,
     /// Whether a session runs on its image.
     pub is_running: bool,
-    _locks: (Box<dyn Lock>, Option<Box<dyn Lock>>, Vec<Desktop>),
+    _locks: Vec<Box<dyn Lock>>,
+    _desktops: Vec<Desktop>,
 }
 
 /// All subscriptions that nobody works on, and the names of the others.
@@ -38,15 +39,16 @@ pub(crate) fn followed(home: &Home) -> Result<(Vec<Followed>, Vec<String>), Play
 
 fn hold(home: &Home, name: &str) -> Result<Option<Followed>, PlayerError> {
     let Some(own) = unless_busy(subscription::hold(home, name))? else { return Ok(None) };
-    let image = match home.images_here()?.dir(name) {
+    let mut locks = vec![own];
+    match home.images_here()?.dir(name) {
         // Not received yet.
-        Err(ImageError::Unknown(_)) => None,
+        Err(ImageError::Unknown(_)) => {}
         dir => {
             let lock = dir?.try_lock("lock").map_err(PlayerError::io("locking an image"))?;
             let Some(lock) = lock else { return Ok(None) };
-            Some(lock)
+            locks.push(lock);
         }
-    };
+    }
     let (mut desktops, mut is_running) = (Vec::new(), false);
     for record in InUse::read(home)?.desktops_of(name) {
         match unless_busy(Desktop::open(home, &record.name))? {
@@ -56,8 +58,7 @@ fn hold(home: &Home, name: &str) -> Result<Option<Followed>, PlayerError> {
             None => return Ok(None),
         }
     }
-    let _locks = (own, image, desktops);
-    Ok(Some(Followed { name: name.into(), is_running, _locks }))
+    Ok(Some(Followed { name: name.into(), is_running, _locks: locks, _desktops: desktops }))
 }
 
 fn unless_busy<T>(result: Result<T, PlayerError>) -> Result<Option<T>, PlayerError> {

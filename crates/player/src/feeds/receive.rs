@@ -16,6 +16,7 @@ use goldleaf_wire::DeltaRef;
 use super::record::received;
 use super::subscription::Wanted;
 use crate::apps::AppsVersion;
+use crate::cache;
 use crate::desktop::{Hex, StartOptions};
 use crate::home::step;
 use crate::livepc::{self, Edition, LivePc};
@@ -33,6 +34,7 @@ pub struct Arrival {
     pub version: u64,
     /// Whether another one starts before [`Arrival::adopt`].
     pub is_new: bool,
+    home: Home,
     image: ImageVersion,
     livepc: LivePc,
     /// A short way to the image from a version that is here.
@@ -65,12 +67,14 @@ impl Arrival {
         arrived(&self.image)
     }
 
-    /// Brings the rest of the image; `told` is told how far it is, and may end it. Returns whether
-    /// all is here.
+    /// Brings the rest of the image, after making room for it; `told` is told how far it is, and may
+    /// end it. Returns whether all is here.
     pub fn fill(
         &self,
         told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
     ) -> Result<bool, PlayerError> {
+        let Versions { arrived, all } = self.arrived();
+        cache::make_room(&self.home, all.bytes().0.saturating_sub(arrived.bytes().0))?;
         step("receive.content", || self.bring(told))
     }
 
@@ -127,7 +131,8 @@ impl Receiver<'_> {
         let livepc = self.livepc(number, image_version, &version, before.as_ref())?;
         let image = self.home.images()?.open(self.name, Some(image_version))?;
         let difference = self.difference(&wanted.offer)?;
-        Ok(Arrival { version: number, is_new, image, livepc, difference })
+        let home = self.home.clone();
+        Ok(Arrival { version: number, is_new, home, image, livepc, difference })
     }
 
     fn livepc(

@@ -252,6 +252,17 @@ pub fn begun(home: &Home) -> Result<Vec<u32>, PlayerError> {
     Ok(found)
 }
 
+/// Whether anybody works on a bench.
+pub fn is_busy(home: &Home) -> Result<bool, PlayerError> {
+    let parent = home.sub(SHELF)?;
+    for item in parent.list().map_err(what())?.iter().filter(|item| item.is_dir) {
+        if lock(&parent, &item.name)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Benches without work that could go on, which crashes left: named, and cleared where `apply`.
 pub fn leftovers(home: &Home, apply: bool) -> Result<Vec<String>, PlayerError> {
     let parent = home.sub(SHELF)?;

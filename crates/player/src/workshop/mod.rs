@@ -17,7 +17,7 @@ mod grow;
 mod record;
 mod version;
 
-pub(crate) use bench::{Bench, begun, leftovers};
+pub(crate) use bench::{Bench, begun, is_busy, leftovers};
 pub use edit::{Edited, Editing, edit_image};
 pub use grow::{Grown, grow_image};
 pub use record::{Recorded, record_layer};

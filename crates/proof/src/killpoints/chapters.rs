@@ -13,7 +13,7 @@ use goldleaf_image::{ImageError, ImportOptions, import};
 use goldleaf_player::desktop::{self, StartOptions};
 use goldleaf_player::feeds::{self, Effort, PublishOptions, SubscribeOptions, Subscription};
 use goldleaf_player::livepc::{self, NewLivePc};
-use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, repair, workshop};
+use goldleaf_player::{Home, PlayerError, apps, bring, cache, collect, images, repair, workshop};
 use goldleaf_trust::{Authority, Line, Quorum, Repository, SigningKey};
 use goldleaf_vm::Accel;
 use goldleaf_worker::Launcher;
@@ -316,6 +316,7 @@ fn machine(stage: &Stage) -> Result<()> {
 fn collect_garbage(stage: &Stage) -> Result<()> {
     const SPARE: &str = "spare";
     let home = &stage.home;
+    cache::set_limit(home, Some(1 << 30))?;
     bring_version(stage, Some(1))?;
     if apps::get(home, SPARE).is_err() {
         bring::add_layer(home, SPARE, IMAGE, &[stage.goods.join("spare")], &Silent)?;

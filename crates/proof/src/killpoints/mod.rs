@@ -22,6 +22,7 @@ pub use driver::{child, run};
 
 /// Every step that the code names.
 const STEPS: &[&str] = &[
+    "cache.limit",
     "collect.bench",
     "collect.half-made",
     "collect.session",
