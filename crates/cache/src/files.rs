@@ -155,11 +155,16 @@ impl Cache {
         if let Some(index) = slot.index.get() {
             return Some(index.clone());
         }
-        let mut head = vec![0; slot.pack.head_len as usize];
         // What is not there, or not whole, is asked for again.
-        self.heads.read_exact_at(&mut head, slot.head_at).ok()?;
-        let index = check_head(&slot.pack, &head).ok()?;
+        let index = check_head(&slot.pack, &self.head(slot)?).ok()?;
         Some(slot.index.get_or_init(|| Arc::new(index)).clone())
+    }
+
+    /// The index of a pack as it arrived, if anything did.
+    pub(crate) fn head(&self, slot: &Slot) -> Option<Vec<u8>> {
+        let mut head = vec![0; slot.pack.head_len as usize];
+        self.heads.read_exact_at(&mut head, slot.head_at).ok()?;
+        Some(head)
     }
 
     /// Takes the index of a pack as it arrived.

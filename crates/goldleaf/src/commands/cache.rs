@@ -8,9 +8,9 @@ use crate::output::{Table, parse_size, size, when};
 
 /// Show what has arrived of what is subscribed to, and limit it
 ///
-/// All of it could be brought again. Over the limit, content that nothing runs on goes, what was used
-/// longest ago first: at `goldleaf gc`, before more is brought, and after an update. What is current,
-/// pinned or in use stays, whatever the limit is.
+/// All of it could be brought again. Over the limit, content that nothing runs on goes, what was
+/// used longest ago first: at `goldleaf gc`, before more is brought, and after an update. What is
+/// current, pinned or in use stays, whatever the limit is.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How much it may be, such as 40G; `none` lifts the limit

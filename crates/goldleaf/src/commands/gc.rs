@@ -8,8 +8,8 @@ use crate::output::{counted, printable, size};
 
 /// Give back the space of what nothing needs any more
 ///
-/// Versions that histories forgot, old versions of what is subscribed to that nothing runs on, layers
-/// and desktops that were deleted, and what interrupted commands left behind.
+/// Versions that histories forgot, old versions of what is subscribed to that nothing runs on,
+/// layers and desktops that were deleted, and what interrupted commands left behind.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only show what would be given back

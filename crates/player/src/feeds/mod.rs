@@ -15,6 +15,8 @@ mod look;
 mod publish;
 mod receive;
 mod record;
+mod seeding;
+mod seeds;
 mod subscription;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -34,8 +34,8 @@ pub struct Arrival {
     pub version: u64,
     /// Whether another one starts before [`Arrival::adopt`].
     pub is_new: bool,
-    home: Home,
-    image: ImageVersion,
+    pub(super) home: Home,
+    pub(super) image: ImageVersion,
     livepc: LivePc,
     /// A short way to the image from a version that is here.
     difference: Option<Difference>,
@@ -67,8 +67,8 @@ impl Arrival {
         arrived(&self.image)
     }
 
-    /// Brings the rest of the image, after making room for it; `told` is told how far it is, and may
-    /// end it. Returns whether all is here.
+    /// Brings the rest of the image, after making room for it; `told` is told how far it is, and
+    /// may end it. Returns whether all is here.
     pub fn fill(
         &self,
         told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),

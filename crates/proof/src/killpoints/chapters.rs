@@ -189,7 +189,8 @@ fn follow(stage: &Stage) -> Result<()> {
     if !feeds::list(home)?.iter().any(|record| record.name == FOLLOWED) {
         let name = FOLLOWED.into();
         let options = SubscribeOptions { location, mirrors: vec![], name, root: None };
-        feeds::subscribe(home, &options, &Silent)?;
+        let (_subscription, _, arrival) = feeds::subscribe(home, &options, &Silent)?;
+        arrival.seed(&[], &Silent)?;
     }
     let mut subscription = bring_version(stage, None)?;
     subscription.pin(Some(1))?;
@@ -312,12 +313,20 @@ fn machine(stage: &Stage) -> Result<()> {
 }
 
 /// Garbage of every kind, and its collection. What is followed goes back to its first version, and
-/// the second is old then.
+/// the second is old then; and forward again, and so is the first, with a file of its own.
 fn collect_garbage(stage: &Stage) -> Result<()> {
     const SPARE: &str = "spare";
     let home = &stage.home;
     cache::set_limit(home, Some(1 << 30))?;
-    bring_version(stage, Some(1))?;
+    let back = stage.memory.join("back");
+    if !back.exists() {
+        bring_version(stage, Some(1))?;
+        collect::apply(home)?;
+        fs::write(&back, "")?;
+    }
+    let mut subscription = bring_version(stage, Some(2))?;
+    subscription.pin(None)?;
+    drop(subscription);
     if apps::get(home, SPARE).is_err() {
         bring::add_layer(home, SPARE, IMAGE, &[stage.goods.join("spare")], &Silent)?;
     }

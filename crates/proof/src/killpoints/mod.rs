@@ -68,6 +68,7 @@ const STEPS: &[&str] = &[
     "receive.content",
     "receive.delta",
     "receive.layer",
+    "receive.seed",
     "repair.images",
     "repair.salvage",
     "repair.stores",

@@ -1,0 +1,111 @@
+//! The first download takes what is here already: from other images, and from what a person names.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use goldleaf_block::SourceIndex;
+use goldleaf_cache::{Cached, Frames, Seed};
+use goldleaf_host::{Dir, Progress};
+use goldleaf_image::{ImageVersion, Layout, layout};
+
+use super::receive::Arrival;
+use super::seeds::{ByPath, Carrier, Files, OnDisk, Places, Rooted};
+use crate::desktop::volumes;
+use crate::home::step;
+use crate::{Home, PlayerError};
+
+impl Arrival {
+    /// Takes what is here already of the image, so that less has to be brought: from the other
+    /// images of the home, and from directories that carry packs or have files where the image has
+    /// them. Nothing of it is believed, and what cannot be read is no help and no error.
+    pub fn seed(&self, dirs: &[Arc<dyn Dir>], progress: &dyn Progress) -> Result<(), PlayerError> {
+        if self.image.is_whole() {
+            return Ok(());
+        }
+        let others = others(&self.home, &self.image.image)?;
+        if others.is_empty() && dirs.is_empty() {
+            return Ok(());
+        }
+        step("receive.seed", || {
+            self.take_frames(&others, dirs, progress)?;
+            self.take_files(&others, dirs, progress)
+        })
+    }
+
+    /// Frames that are whole somewhere.
+    fn take_frames(
+        &self,
+        others: &[ImageVersion],
+        dirs: &[Arc<dyn Dir>],
+        progress: &dyn Progress,
+    ) -> Result<(), PlayerError> {
+        let caches = others.iter().flat_map(|other| other.published().iter().cloned());
+        let caches: Vec<Cached> = caches.collect();
+        let frames = Frames::of(&caches);
+        let carriers: Vec<Carrier> = dirs.iter().cloned().map(Carrier).collect();
+        let mut seeds: Vec<&dyn Seed> = vec![&frames];
+        seeds.extend(carriers.iter().map(|carrier| carrier as &dyn Seed));
+        let all = self.image.published().iter();
+        all.map(|data| self.take(data, &seeds, progress)).collect()
+    }
+
+    /// Frames of which each file is somewhere where the image has it.
+    fn take_files(
+        &self,
+        others: &[ImageVersion],
+        dirs: &[Arc<dyn Dir>],
+        progress: &dyn Progress,
+    ) -> Result<(), PlayerError> {
+        let mut files: Vec<Box<dyn Files>> = Vec::new();
+        files.extend(dirs.iter().cloned().map(|dir| Box::new(Rooted(dir)) as Box<dyn Files>));
+        for other in others.iter().filter(|other| other.record.os == self.image.record.os) {
+            // One that has not all arrived cannot be read through.
+            let Ok(layout) = layout_of(&self.home, other, progress) else { continue };
+            files.push(Box::new(OnDisk { layout, disk: Arc::new(other.device()?) }));
+        }
+        if files.is_empty() || self.image.is_whole() {
+            return Ok(());
+        }
+        let layout = layout_of(&self.home, &self.image, progress)?;
+        for (source, data) in (0..).map(SourceIndex).zip(self.image.published()) {
+            let places = Places::new(&layout, &self.image.map, source);
+            let by_path = files.iter().map(|files| ByPath::new(&layout, &places, files.as_ref()));
+            let by_path: Vec<ByPath<'_>> = by_path.collect();
+            let seeds: Vec<&dyn Seed> = by_path.iter().map(|seed| seed as &dyn Seed).collect();
+            self.take(data, &seeds, progress)?;
+        }
+        Ok(())
+    }
+
+    fn take(
+        &self,
+        data: &Cached,
+        seeds: &[&dyn Seed],
+        progress: &dyn Progress,
+    ) -> Result<(), PlayerError> {
+        let told = |_| {
+            let now = self.arrived();
+            progress.at("taking what is here", now.arrived.bytes().0, now.all.bytes().0);
+            ControlFlow::Continue(())
+        };
+        data.take_from(seeds, &told)?;
+        Ok(())
+    }
+}
+
+fn layout_of(
+    home: &Home,
+    image: &ImageVersion,
+    progress: &dyn Progress,
+) -> Result<Layout, PlayerError> {
+    let volumes = volumes(image)?;
+    Ok(layout(&home.launcher, &image.map, &image.files, &volumes, progress)?)
+}
+
+/// The newest versions of all other images, as they are here.
+fn others(home: &Home, name: &str) -> Result<Vec<ImageVersion>, PlayerError> {
+    let images = home.images_here()?;
+    let others = images.list()?.into_iter().filter(|image| image.name != name);
+    // One that is damaged is no help.
+    Ok(others.filter_map(|image| images.open(&image.name, None).ok()).collect())
+}
