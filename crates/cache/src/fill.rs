@@ -22,8 +22,8 @@ pub(crate) const GAP: u64 = 256 << 10;
 pub type Told<'a> = dyn Fn(BlockCount) -> ControlFlow<()> + Sync + 'a;
 
 impl Cached {
-    /// Brings all that is wanted and missing, several packs at a time, and keeps it. Returns whether
-    /// it is whole: it is not when `told` ended it.
+    /// Brings all that is wanted and missing, several packs at a time, and keeps it. Returns
+    /// whether it is whole: it is not when `told` ended it.
     pub fn fill(&self, streams: usize, told: &Told<'_>) -> Result<bool, BlockError> {
         let next = AtomicUsize::new(0);
         let one = || {

@@ -56,8 +56,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let seeds = args.seeds.iter().map(|path| seed(path)).collect::<Result<Vec<_>, _>>()?;
     let console = app.console();
     let (subscription, root, arrival) = feeds::subscribe(&home, &options, &console)?;
-    arrival.seed(&seeds, &console)?;
-    let found = arrival.arrived();
+    let found = arrival.seed(&seeds, &console)?.bytes().0;
     if !args.no_desktop {
         desktop::create(&home, name, name)?;
     }
@@ -70,7 +69,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         "organisation": subscription.record.organisation,
         "version": arrival.version,
         "bytes_here": arrived.arrived.bytes().0,
-        "bytes_found_here": found.arrived.bytes().0,
+        "bytes_found_here": found,
         "bytes_in_all": arrived.all.bytes().0,
         "root_keys": keys,
     });
@@ -79,8 +78,8 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         let (version, all) = (arrival.version, size(arrived.all.bytes().0));
         let mut text =
             format!("{name} is version {version} of what {organisation} publishes, {all}\n");
-        if found.arrived.0 > 0 {
-            text += &format!("{} of it was here already\n", size(found.arrived.bytes().0));
+        if found > 0 {
+            text += &format!("{} of it was here already\n", size(found));
         }
         if args.root.is_none() {
             text += "its author was not known before and is believed from now on; the keys:\n";

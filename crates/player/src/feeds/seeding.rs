@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use goldleaf_block::SourceIndex;
+use goldleaf_block::{BlockCount, SourceIndex};
 use goldleaf_cache::{Cached, Frames, Seed};
 use goldleaf_host::{Dir, Progress};
 use goldleaf_image::{ImageVersion, Layout, layout};
@@ -17,18 +17,24 @@ use crate::{Home, PlayerError};
 impl Arrival {
     /// Takes what is here already of the image, so that less has to be brought: from the other
     /// images of the home, and from directories that carry packs or have files where the image has
-    /// them. Nothing of it is believed, and what cannot be read is no help and no error.
-    pub fn seed(&self, dirs: &[Arc<dyn Dir>], progress: &dyn Progress) -> Result<(), PlayerError> {
+    /// them. Nothing of it is believed, and what cannot be read is no help and no error. To know
+    /// where the image has files, its metadata is brought. Returns how much was taken.
+    pub fn seed(
+        &self,
+        dirs: &[Arc<dyn Dir>],
+        progress: &dyn Progress,
+    ) -> Result<BlockCount, PlayerError> {
         if self.image.is_whole() {
-            return Ok(());
+            return Ok(BlockCount(0));
         }
         let others = others(&self.home, &self.image.image)?;
         if others.is_empty() && dirs.is_empty() {
-            return Ok(());
+            return Ok(BlockCount(0));
         }
         step("receive.seed", || {
-            self.take_frames(&others, dirs, progress)?;
-            self.take_files(&others, dirs, progress)
+            let frames = self.take_frames(&others, dirs, progress)?;
+            let files = self.take_files(&others, dirs, progress)?;
+            Ok(BlockCount(frames + files))
         })
     }
 
@@ -38,7 +44,7 @@ impl Arrival {
         others: &[ImageVersion],
         dirs: &[Arc<dyn Dir>],
         progress: &dyn Progress,
-    ) -> Result<(), PlayerError> {
+    ) -> Result<u64, PlayerError> {
         let caches = others.iter().flat_map(|other| other.published().iter().cloned());
         let caches: Vec<Cached> = caches.collect();
         let frames = Frames::of(&caches);
@@ -46,7 +52,7 @@ impl Arrival {
         let mut seeds: Vec<&dyn Seed> = vec![&frames];
         seeds.extend(carriers.iter().map(|carrier| carrier as &dyn Seed));
         let all = self.image.published().iter();
-        all.map(|data| self.take(data, &seeds, progress)).collect()
+        all.map(|data| self.take(data, &seeds, progress)).sum()
     }
 
     /// Frames of which each file is somewhere where the image has it.
@@ -55,7 +61,10 @@ impl Arrival {
         others: &[ImageVersion],
         dirs: &[Arc<dyn Dir>],
         progress: &dyn Progress,
-    ) -> Result<(), PlayerError> {
+    ) -> Result<u64, PlayerError> {
+        if self.image.is_whole() {
+            return Ok(0);
+        }
         let mut files: Vec<Box<dyn Files>> = Vec::new();
         files.extend(dirs.iter().cloned().map(|dir| Box::new(Rooted(dir)) as Box<dyn Files>));
         for other in others.iter().filter(|other| other.record.os == self.image.record.os) {
@@ -63,33 +72,36 @@ impl Arrival {
             let Ok(layout) = layout_of(&self.home, other, progress) else { continue };
             files.push(Box::new(OnDisk { layout, disk: Arc::new(other.device()?) }));
         }
-        if files.is_empty() || self.image.is_whole() {
-            return Ok(());
+        if files.is_empty() {
+            return Ok(0);
         }
+        let mut taken = 0;
         let layout = layout_of(&self.home, &self.image, progress)?;
         for (source, data) in (0..).map(SourceIndex).zip(self.image.published()) {
             let places = Places::new(&layout, &self.image.map, source);
             let by_path = files.iter().map(|files| ByPath::new(&layout, &places, files.as_ref()));
             let by_path: Vec<ByPath<'_>> = by_path.collect();
             let seeds: Vec<&dyn Seed> = by_path.iter().map(|seed| seed as &dyn Seed).collect();
-            self.take(data, &seeds, progress)?;
+            taken += self.take(data, &seeds, progress)?;
         }
-        Ok(())
+        Ok(taken)
     }
 
+    /// Takes what seeds have of a data file; how many blocks that was.
     fn take(
         &self,
         data: &Cached,
         seeds: &[&dyn Seed],
         progress: &dyn Progress,
-    ) -> Result<(), PlayerError> {
+    ) -> Result<u64, PlayerError> {
+        let before = data.arrived();
         let told = |_| {
             let now = self.arrived();
             progress.at("taking what is here", now.arrived.bytes().0, now.all.bytes().0);
             ControlFlow::Continue(())
         };
         data.take_from(seeds, &told)?;
-        Ok(())
+        Ok(data.arrived().0 - before.0)
     }
 }
 

@@ -190,7 +190,10 @@ fn follow(stage: &Stage) -> Result<()> {
         let name = FOLLOWED.into();
         let options = SubscribeOptions { location, mirrors: vec![], name, root: None };
         let (_subscription, _, arrival) = feeds::subscribe(home, &options, &Silent)?;
-        arrival.seed(&[], &Silent)?;
+        // The image that was published is here.
+        if arrival.seed(&[], &Silent)?.0 == 0 {
+            return Err("nothing was found of what is here".into());
+        }
     }
     let mut subscription = bring_version(stage, None)?;
     subscription.pin(Some(1))?;
