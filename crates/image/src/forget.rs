@@ -6,7 +6,8 @@
 //!   3. of data files that stay, frames that no version refers to become holes
 //! ```
 //! Whoever is interrupted behind the first has lost nothing: files that are not named are leftovers,
-//! and what is spare is found again by the next plan.
+//! and what is spare is found again by the next plan. Versions that were made here stay, and so does
+//! what they refer to.
 
 #[cfg(test)]
 mod tests;
@@ -81,11 +82,14 @@ impl Images {
         Ok(plan)
     }
 
-    /// What is needed, and versions that were made here, which nobody could bring again.
+    /// The same needs, and versions that were made here, which nobody could bring again.
     fn with_own(&self, record: &ImageRecord, needs: &Needs) -> Result<Needs, ImageError> {
         let items = self.dir(&record.name)?.list().map_err(ImageError::io("listing an image"))?;
         let files: BTreeSet<String> = items.into_iter().map(|item| item.name).collect();
-        let is_published = |data: &String| sidecars(data).iter().any(|file| files.contains(file));
+        let is_published = |data: &String| {
+            let [list, ..] = sidecars(data);
+            files.contains(&list)
+        };
         let own = record.versions.iter().filter(|one| !one.data.iter().all(is_published));
         let mut needs = needs.clone();
         needs.versions.extend(own.map(|version| version.number));

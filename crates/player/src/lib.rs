@@ -5,7 +5,7 @@
 //!   desktop   instances: sessions, filing      workshop       editing images, recording layers
 //!   machine   a virtual machine over a disk    control        the door to a running one
 //!   collect   what may go                      check          what is damaged
-//!   cache     what has arrived, and may be
+//!   cache     how much may be here of what could be brought again
 //!   jobs      who works on guests' bytes      repair         what is damaged, made whole
 //! ```
 

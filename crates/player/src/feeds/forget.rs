@@ -69,8 +69,8 @@ fn unless_busy<T>(result: Result<T, PlayerError>) -> Result<Option<T>, PlayerErr
 }
 
 impl Followed {
-    /// Forgets versions of the image that are not needed, and `apply` says whether in earnest. With
-    /// `newest`, the content of the newest stays.
+    /// Forgets versions of the image that are not needed; only plans it unless `apply` is set. The
+    /// content of the newest stays where `newest` is set.
     pub fn forget_image(
         &self,
         home: &Home,
