@@ -44,8 +44,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         }
         if report.over_limit_bytes > 0 {
             let over = size(report.over_limit_bytes);
-            text +=
-                &format!("what has arrived is {over} over its limit, and all of it is in use\n");
+            text += &format!("what has arrived is {over} over its limit, and no more can go now\n");
         }
         text
     })

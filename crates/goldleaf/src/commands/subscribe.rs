@@ -56,10 +56,10 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let seeds = args.seeds.iter().map(|path| seed(path)).collect::<Result<Vec<_>, _>>()?;
     let console = app.console();
     let (subscription, root, arrival) = feeds::subscribe(&home, &options, &console)?;
-    let found = arrival.seed(&seeds, &console)?.bytes().0;
     if !args.no_desktop {
         desktop::create(&home, name, name)?;
     }
+    let found = arrival.seed(&seeds, &console)?.bytes().0;
     let is_whole = !args.whole || super::update::fill(&arrival, &console)?;
     console.finish();
     let keys: Vec<&str> = root.keys.keys().map(|id| id.0.as_str()).collect();

@@ -115,6 +115,9 @@ fn as_text(line: &Line, dry_run: bool) -> String {
     };
     match line.over_limit_bytes {
         0 => text,
-        over => format!("{text}\nwhat has arrived is {} over its limit and in use", size(over)),
+        over => {
+            let over = size(over);
+            format!("{text}\nwhat has arrived is {over} over its limit, and no more can go now")
+        }
     }
 }
