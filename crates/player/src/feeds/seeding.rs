@@ -67,7 +67,9 @@ impl Arrival {
         }
         let mut files: Vec<Box<dyn Files>> = Vec::new();
         files.extend(dirs.iter().cloned().map(|dir| Box::new(Rooted(dir)) as Box<dyn Files>));
-        for other in others.iter().filter(|other| other.record.os == self.image.record.os) {
+        let newest = others.chunk_by(|one, next| one.image == next.image);
+        let newest = newest.filter_map(|versions| versions.last());
+        for other in newest.filter(|other| other.record.os == self.image.record.os) {
             // One that has not all arrived cannot be read through.
             let Ok(layout) = layout_of(&self.home, other, progress) else { continue };
             files.push(Box::new(OnDisk { layout, disk: Arc::new(other.device()?) }));
@@ -114,10 +116,14 @@ fn layout_of(
     Ok(layout(&home.launcher, &image.map, &image.files, &volumes, progress)?)
 }
 
-/// The newest versions of all other images, as they are here.
+/// The versions of all other images, as they are here: image by image, oldest first.
 fn others(home: &Home, name: &str) -> Result<Vec<ImageVersion>, PlayerError> {
     let images = home.images_here()?;
-    let others = images.list()?.into_iter().filter(|image| image.name != name);
-    // One that is damaged is no help.
-    Ok(others.filter_map(|image| images.open(&image.name, None).ok()).collect())
+    let mut found = Vec::new();
+    for image in images.list()?.iter().filter(|image| image.name != name) {
+        let numbers = image.versions.iter().map(|version| version.number);
+        // One that is damaged is no help.
+        found.extend(numbers.filter_map(|number| images.open(&image.name, Some(number)).ok()));
+    }
+    Ok(found)
 }
