@@ -7,10 +7,13 @@ use std::io::ErrorKind;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use goldleaf_block::{BLOCK_SIZE, BlockError, ByteLen, ByteOffset, RangeKind, ReadBlocks};
+use goldleaf_block::{
+    BLOCK_SIZE, BlockCount, BlockError, BlockRange, ByteLen, ByteOffset, RangeKind, ReadBlocks,
+};
 use goldleaf_store::Digest;
 use goldleaf_wire::{FrameInfo, PackIndex, WireError};
 
+use crate::bitmap::Bitmap;
 use crate::coming::{Coming, Demand};
 use crate::files::{Slot, blocks_of};
 use crate::{Cache, CacheError};
@@ -62,14 +65,42 @@ pub struct Cached {
     cache: Arc<Cache>,
     /// Where to get what is missing; `None` offline.
     supply: Option<Arc<dyn Supply>>,
+    /// Blocks that somebody needs: what nobody does is brought only where it is read.
+    pub(crate) wanted: Arc<Bitmap>,
     pub(crate) coming: Arc<Coming>,
     pub(crate) demand: Arc<Demand>,
 }
 
 impl Cached {
-    /// The device of a cache.
+    /// The device of a cache, all of which is wanted.
     pub fn new(cache: Arc<Cache>, supply: Option<Arc<dyn Supply>>) -> Self {
-        Self { cache, supply, coming: Arc::default(), demand: Arc::default() }
+        let wanted = Arc::new(Bitmap::full(cache.blocks().0));
+        Self { cache, supply, wanted, coming: Arc::default(), demand: Arc::default() }
+    }
+
+    /// The same, where no more is wanted than some of its blocks: those that a disk is made of.
+    pub fn wanting(self, blocks: impl IntoIterator<Item = BlockRange>) -> Self {
+        Self { wanted: Arc::new(self.cache.bits(blocks)), ..self }
+    }
+
+    /// How much of it is wanted.
+    pub fn wanted(&self) -> BlockCount {
+        BlockCount(self.wanted.count())
+    }
+
+    /// How much of what is wanted has arrived.
+    pub fn arrived(&self) -> BlockCount {
+        BlockCount(self.wanted.count_with(&self.cache.have))
+    }
+
+    /// Whether all that is wanted has arrived.
+    pub fn is_whole(&self) -> bool {
+        self.has_wanted(0..self.cache.blocks().0)
+    }
+
+    /// Whether all that is wanted of a range has arrived.
+    pub(crate) fn has_wanted(&self, blocks: Range<u64>) -> bool {
+        self.cache.have.covers(&self.wanted, blocks)
     }
 
     /// The cache behind it.

@@ -101,7 +101,7 @@ impl<'a> Work<'a> {
     fn wanted(&self, unit: &'a DeltaUnit) -> Option<(&'a DeltaUnit, &'a Slot)> {
         let name = self.index.packs()[unit.pack.0 as usize].name;
         let (_, slot) = *self.own.get(&name)?;
-        let is_here = |frame| self.cached.cache().have.has(blocks_of(slot, frame));
+        let is_here = |frame| self.cached.has_wanted(blocks_of(slot, frame));
         let is_missing = !self.index.frames(unit).iter().all(is_here);
         let is_readable = unit.reference.iter().all(|run| {
             self.place(run).is_some_and(|(older, blocks)| {
@@ -146,7 +146,7 @@ impl<'a> Work<'a> {
                     wrong = Some(error);
                     return ControlFlow::Break(());
                 }
-                if (self.told)(self.cached.cache().arrived()).is_break() {
+                if (self.told)(self.cached.arrived()).is_break() {
                     stopped = true;
                     return ControlFlow::Break(());
                 }

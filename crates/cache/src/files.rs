@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo};
+use goldleaf_block::{BLOCK_SIZE, BlockCount, BlockNo, BlockRange};
 use goldleaf_host::{Dir, File, read_file, replace_file};
 use goldleaf_store::Digest;
 use goldleaf_wire::{FrameInfo, PackIndex, PackRef, WireError};
@@ -53,7 +53,7 @@ impl Slot {
 
 /// What has arrived of some packs.
 pub struct Cache {
-    noted: Arc<dyn File>,
+    pub(crate) noted: Arc<dyn File>,
     pub(crate) content: Arc<dyn File>,
     heads: Arc<dyn File>,
     slots: Vec<Slot>,
@@ -129,6 +129,13 @@ impl Cache {
         self.arrived() == self.blocks()
     }
 
+    /// Ranges as bits of its content.
+    pub(crate) fn bits(&self, blocks: impl IntoIterator<Item = BlockRange>) -> Bitmap {
+        let bits = Bitmap::new(self.blocks().0);
+        blocks.into_iter().for_each(|range| bits.set(range.start.0..range.end().0));
+        bits
+    }
+
     /// Its packs, each with the first block of its content.
     pub fn packs(&self) -> impl ExactSizeIterator<Item = (PackRef, BlockNo)> + '_ {
         self.slots.iter().map(|slot| (slot.pack, BlockNo(slot.first)))
@@ -148,11 +155,16 @@ impl Cache {
         if let Some(index) = slot.index.get() {
             return Some(index.clone());
         }
-        let mut head = vec![0; slot.pack.head_len as usize];
         // What is not there, or not whole, is asked for again.
-        self.heads.read_exact_at(&mut head, slot.head_at).ok()?;
-        let index = check_head(&slot.pack, &head).ok()?;
+        let index = check_head(&slot.pack, &self.head(slot)?).ok()?;
         Some(slot.index.get_or_init(|| Arc::new(index)).clone())
+    }
+
+    /// The index of a pack as it arrived, if anything did.
+    pub(crate) fn head(&self, slot: &Slot) -> Option<Vec<u8>> {
+        let mut head = vec![0; slot.pack.head_len as usize];
+        self.heads.read_exact_at(&mut head, slot.head_at).ok()?;
+        Some(head)
     }
 
     /// Takes the index of a pack as it arrived.
@@ -205,7 +217,7 @@ impl Cache {
 }
 
 /// What was noted of so many blocks.
-fn noted_bits(noted: &dyn File, blocks: u64) -> Result<Vec<u8>, CacheError> {
+pub(crate) fn noted_bits(noted: &dyn File, blocks: u64) -> Result<Vec<u8>, CacheError> {
     let what = || io_error("reading what has arrived");
     let len = noted.len().map_err(what())?.min(blocks.div_ceil(64) * 8);
     let mut bits = vec![0; len as usize];

@@ -24,8 +24,8 @@ pub(crate) const GAP: u64 = 256 << 10;
 pub type Told<'a> = dyn Fn(BlockCount) -> ControlFlow<()> + Sync + 'a;
 
 impl Cached {
-    /// Brings all that is missing, several packs at a time, and keeps it. Returns whether it is
-    /// whole: it is not when `told` ended it.
+    /// Brings all that is wanted and missing, several packs at a time, and keeps it. Returns
+    /// whether it is whole: it is not when `told` ended it.
     pub fn fill(&self, streams: usize, told: &Told<'_>) -> Result<bool, BlockError> {
         let next = AtomicUsize::new(0);
         let one = || {
@@ -55,8 +55,10 @@ impl Cached {
     pub fn fill_first(&self, wanted: &[Range<u64>], told: &Told<'_>) -> Result<bool, BlockError> {
         for (slot, wanted) in by_pack(self.cache().slots(), wanted) {
             let runs = match self.cache().index(slot) {
-                // What is wanted from its beginning on was put there to be wanted.
-                None if wanted[0].start == slot.first => vec![Run::whole()],
+                // What is wanted from its beginning on was put there to be wanted first.
+                None if wanted[0].start == slot.first && self.wanted.has(slot.blocks()) => {
+                    vec![Run::whole()]
+                }
                 _ => {
                     let index = self.index(slot)?;
                     let frames = wanted.iter().flat_map(|blocks| frames_of(slot, &index, blocks));
@@ -71,13 +73,16 @@ impl Cached {
     }
 
     fn fill_pack(&self, slot: &Slot, told: &Told<'_>) -> Result<bool, BlockError> {
-        if self.cache().have.has(slot.blocks()) {
+        if self.has_wanted(slot.blocks()) {
             return Ok(true);
         }
         let runs = match self.cache().index(slot) {
             // Its frames come behind its index.
-            None => vec![Run::whole()],
-            Some(index) => self.missing(slot, &index, 0..index.frames().len()),
+            None if self.wanted.has(slot.blocks()) => vec![Run::whole()],
+            _ => {
+                let index = self.index(slot)?;
+                self.missing(slot, &index, 0..index.frames().len())
+            }
         };
         if !self.bring_runs(slot, &runs, told)? {
             return Ok(false);
@@ -107,7 +112,7 @@ impl Cached {
         let mut runs: Vec<Run> = Vec::new();
         for number in frames {
             let frame = &index.frames()[number];
-            if self.cache().have.has(blocks_of(slot, frame)) {
+            if self.has_wanted(blocks_of(slot, frame)) {
                 continue;
             }
             match runs.last_mut() {
@@ -248,7 +253,7 @@ impl<'a> Arriving<'a> {
             self.cached.cache().put(self.slot, &frame, &part)?;
             self.frames.start += 1;
             streaming.reached(stored(&frame).end);
-            if (self.told)(self.cached.cache().arrived()).is_break() {
+            if (self.told)(self.cached.arrived()).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

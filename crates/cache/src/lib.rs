@@ -16,6 +16,10 @@
 //! there is verified at its first use in each process. They are written when the content is durable,
 //! so that a disk that was whole once is whole offline.
 //!
+//! Before anything is brought it can be taken from seeds, from whatever may have it.
+//!
+//! What nobody needs any more can be given up again, frame by frame: first the bits go, then the content.
+//!
 //! New packs may come as a delta, another encoding of their frames for whoever has older packs. What
 //! it does not bring, and what of it is wrong, comes from the packs.
 #![forbid(unsafe_code)]
@@ -27,8 +31,11 @@ mod delta;
 mod error;
 mod files;
 mod fill;
+mod give_up;
+mod seed;
 
 pub use cached::{Cached, Carried, Supply, SupplyError, Take};
 pub use error::CacheError;
 pub use files::{Cache, sidecars};
 pub use fill::Told;
+pub use seed::{Frames, Missing, Seed};

@@ -68,6 +68,7 @@ enum Command {
     Rejuvenate(commands::rejuvenate::Args),
     Apps(commands::apps::Args),
     Gc(commands::gc::Args),
+    Cache(commands::cache::Args),
     Check(commands::check::Args),
     Repair(commands::repair::Args),
     #[command(subcommand)]
@@ -182,6 +183,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Rejuvenate(args) => commands::rejuvenate::run(app, &args),
         Command::Apps(args) => commands::apps::run(app, &args),
         Command::Gc(args) => commands::gc::run(app, &args),
+        Command::Cache(args) => commands::cache::run(app, &args),
         Command::Check(args) => commands::check::run(app, &args),
         Command::Repair(args) => commands::repair::run(app, &args),
         Command::Rules(command) => commands::rules::run(app, command),

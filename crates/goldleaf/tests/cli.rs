@@ -206,6 +206,7 @@ const COMMANDS: &[&str] = &[
     "apps",
     "apps x remove",
     "gc",
+    "cache",
     "rules explain",
     "rules check",
     "rules list",
@@ -250,6 +251,22 @@ fn lists_of_nothing() {
     }
     let collected = bench.json(&["gc", "--dry-run"]);
     assert_eq!(collected["removed_packs"], 0, "{collected}");
+}
+
+#[test]
+fn a_limit_of_what_arrives_is_kept_until_it_is_lifted() {
+    let bench = Bench::new();
+    for (limit, expected) in
+        [("40G", Some(40u64 << 30)), ("none", None), ("512MiB", Some(512 << 20)), ("0", None)]
+    {
+        let expected =
+            serde_json::json!({ "limit_bytes": expected, "bytes": 0, "subscriptions": [] });
+        assert_eq!(bench.json(&["cache", "--limit", limit]), expected);
+        assert_eq!(bench.json(&["cache"]), expected);
+    }
+    assert_eq!(bench.text(&["cache"]), "nothing is subscribed to\n0 B in all, without a limit\n");
+    let shown = bench.text(&["cache", "--limit", "1T"]);
+    assert_eq!(shown, "nothing is subscribed to\n0 B in all, of 1.0 TiB at most\n");
 }
 
 #[test]

@@ -57,7 +57,8 @@ pub(crate) fn check_name(name: &str) -> io::Result<()> {
 
 impl Dir for RealDir {
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        self.open_file(name, OFlags::RDONLY)
+        // Of files it says nothing; somebody's pipe would let us wait for its other end.
+        self.open_file(name, OFlags::RDONLY | OFlags::NONBLOCK)
     }
 
     fn open_rw(&self, name: &str) -> io::Result<Arc<dyn File>> {

@@ -19,6 +19,7 @@
 
 pub mod create;
 mod error;
+mod forget;
 mod grow;
 mod import;
 mod layout;
@@ -28,6 +29,7 @@ mod record;
 mod registry;
 
 pub use error::ImageError;
+pub use forget::{Forgetting, Needs};
 pub use grow::grow;
 pub use import::{
     ImportOptions, Imported, canonical_digest, import, inspect_disk, seal_disk, volume_records,

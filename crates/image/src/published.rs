@@ -33,13 +33,13 @@ impl ImageVersion {
         let mut wanted: Vec<(SourceIndex, &Cached, Vec<Range<u64>>)> = Vec::new();
         for extent in profile.runs().iter().flat_map(|run| self.map.slice(*run)) {
             let Target::Source { source, at } = extent.target else { continue };
-            let Some((_, data)) = self.published.iter().find(|(index, _)| *index == source) else {
+            let Some(number) = self.published_as.iter().position(|index| *index == source) else {
                 continue;
             };
             let blocks = at.0..at.0 + extent.range.count.0;
             match wanted.last_mut() {
                 Some((last, _, all)) if *last == source => all.push(blocks),
-                _ => wanted.push((source, data, vec![blocks])),
+                _ => wanted.push((source, &self.published()[number], vec![blocks])),
             }
         }
         wanted.into_iter().map(|(_, data, blocks)| (data, blocks)).collect()

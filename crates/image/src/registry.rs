@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use goldleaf_block::{ExtentMap, FileBlocks, MapDevice, ReadBlocks, SourceIndex, Trace};
+use goldleaf_block::{
+    BlockRange, ExtentMap, FileBlocks, MapDevice, MapExtent, ReadBlocks, SourceIndex, Target, Trace,
+};
 use goldleaf_cache::{Cache, Cached, Supply, sidecars};
 use goldleaf_host::{Dir, File, Progress, read_file, replace_file};
 use goldleaf_wire::BootProfile;
@@ -46,8 +48,10 @@ pub struct ImageVersion {
     pub files: Vec<Arc<dyn File>>,
     /// The same as devices.
     devices: Vec<Arc<dyn ReadBlocks>>,
-    /// Those that are published elsewhere.
-    pub(crate) published: Vec<(SourceIndex, Cached)>,
+    /// Those that are published elsewhere, each wanting what the map refers to.
+    published: Vec<Cached>,
+    /// Which sources these are.
+    pub(crate) published_as: Vec<SourceIndex>,
 }
 
 impl ImageVersion {
@@ -61,21 +65,53 @@ impl ImageVersion {
         Ok(MapDevice::new(self.map.clone(), self.sources())?)
     }
 
+    fn new(
+        image: &str,
+        record: VersionRecord,
+        map: ExtentMap,
+        data: Vec<Data>,
+    ) -> Result<Self, ImageError> {
+        let mut version = Self {
+            image: image.into(),
+            record,
+            map: map.into(),
+            files: Vec::new(),
+            devices: Vec::new(),
+            published: Vec::new(),
+            published_as: Vec::new(),
+        };
+        let mut referred = referred(&version.map, data.len());
+        for ((index, data), blocks) in (0..).map(SourceIndex).zip(data).zip(&mut referred) {
+            let data = match data {
+                Data::Published(data) => Data::Published(data.wanting(std::mem::take(blocks))),
+                own => own,
+            };
+            let device = data.device()?;
+            version.files.push(data.file(&device));
+            version.devices.push(device);
+            if let Data::Published(data) = data {
+                version.published.push(data);
+                version.published_as.push(index);
+            }
+        }
+        Ok(version)
+    }
+
     /// Those of its data files that are published elsewhere, and may not all have arrived.
-    pub fn published(&self) -> impl Iterator<Item = &Cached> {
-        self.published.iter().map(|(_, data)| data)
+    pub fn published(&self) -> &[Cached] {
+        &self.published
     }
 
     /// Whether all of it is here.
     pub fn is_whole(&self) -> bool {
-        self.published().all(|data| data.cache().is_whole())
+        self.published.iter().all(Cached::is_whole)
     }
 
     /// Reads all of it that is here, and compares it with what it is to be. Never writes; where it
     /// was opened with a supplier, what is damaged is brought anew.
     pub fn check(&self, progress: &dyn Progress) -> Result<(), ImageError> {
         if !self.is_whole() {
-            return Ok(self.published().try_for_each(Cached::check)?);
+            return Ok(self.published.iter().try_for_each(Cached::check)?);
         }
         let (expected, found) = (&self.record.digest, canonical_digest(&self.device()?, progress)?);
         if found == *expected {
@@ -92,20 +128,43 @@ impl ImageVersion {
         self.files = self.devices.iter().cloned().map(lent).collect();
         self
     }
+}
 
-    fn add(&mut self, file: Arc<dyn File>) -> Result<(), ImageError> {
-        self.devices.push(Arc::new(FileBlocks::new(file.clone())?));
-        self.files.push(file);
-        Ok(())
+/// A data file as it is opened.
+enum Data {
+    /// Made here.
+    Own(Arc<dyn File>),
+    /// Published elsewhere.
+    Published(Cached),
+}
+
+impl Data {
+    fn device(&self) -> Result<Arc<dyn ReadBlocks>, ImageError> {
+        Ok(match self {
+            Data::Own(file) => Arc::new(FileBlocks::new(file.clone())?),
+            Data::Published(data) => Arc::new(data.clone()),
+        })
     }
 
-    fn add_published(&mut self, data: Cached) {
-        let device: Arc<dyn ReadBlocks> = Arc::new(data.clone());
-        let whole = || data.cache().content().clone();
-        self.files.push(if data.cache().is_whole() { whole() } else { lent(device.clone()) });
-        self.published.push((SourceIndex(self.devices.len() as u32), data));
-        self.devices.push(device);
+    /// As a worker reads it, who can bring nothing by itself.
+    fn file(&self, device: &Arc<dyn ReadBlocks>) -> Arc<dyn File> {
+        match self {
+            Data::Own(file) => file.clone(),
+            Data::Published(data) if data.is_whole() => data.cache().content().clone(),
+            Data::Published(_) => lent(device.clone()),
+        }
     }
+}
+
+/// What a map refers to of each of its sources.
+pub(crate) fn referred(map: &ExtentMap, sources: usize) -> Vec<Vec<BlockRange>> {
+    let mut referred = vec![Vec::new(); sources];
+    for MapExtent { range, target } in map.extents() {
+        if let Target::Source { source, at } = *target {
+            referred[source.0 as usize].push(BlockRange::new(at, range.count));
+        }
+    }
+    referred
 }
 
 /// Refuses what cannot name an image, a layer or a desktop.
@@ -178,27 +237,17 @@ impl Images {
         let supply = self.suppliers.as_ref().and_then(|suppliers| suppliers(name));
         let map_name = copies.newest(&map_name(version.number));
         let data: Vec<String> = version.data.iter().map(|data| copies.newest(data)).collect();
-        let mut opened = ImageVersion {
-            image: name.into(),
-            record: version,
-            map: Arc::default(),
-            files: Vec::new(),
-            devices: Vec::new(),
-            published: Vec::new(),
-        };
-        for data in data {
-            match Cache::open(dir.clone(), &data)? {
-                Some(cache) => {
-                    opened.add_published(Cached::new(Arc::new(cache), supply.clone()));
-                }
-                None => {
-                    let what = ImageError::io(format!("opening {name}/{data}"));
-                    opened.add(dir.open(&data).map_err(what)?)?;
-                }
+        let open = |data: &String| match Cache::open(dir.clone(), data)? {
+            Some(cache) => Ok(Data::Published(Cached::new(Arc::new(cache), supply.clone()))),
+            None => {
+                let what = ImageError::io(format!("opening {name}/{data}"));
+                Ok(Data::Own(dir.open(data).map_err(what)?))
             }
-        }
-        opened.map = Arc::new(read_map(dir.as_ref(), &map_name, &opened.devices)?);
-        Ok(opened)
+        };
+        let data = data.iter().map(open).collect::<Result<Vec<_>, ImageError>>()?;
+        let devices = data.iter().map(Data::device).collect::<Result<Vec<_>, _>>()?;
+        let map = read_map(dir.as_ref(), &map_name, &devices)?;
+        ImageVersion::new(name, version, map, data)
     }
 
     /// What a guest reads when it starts on a version, if that is known. It is a hint, so one that
@@ -288,8 +337,12 @@ impl Images {
     /// Files of an image that none of its versions names. To be asked under the image's lock: who
     /// makes a version has files that are not named yet.
     pub fn unnamed(&self, name: &str) -> Result<Vec<String>, ImageError> {
-        let record = self.record(name)?;
-        let dir = self.dir.dir(name).map_err(ImageError::io("opening an image"))?;
+        self.unnamed_by(&self.record(name)?)
+    }
+
+    /// Files of an image that none of the versions in a record names.
+    pub(crate) fn unnamed_by(&self, record: &ImageRecord) -> Result<Vec<String>, ImageError> {
+        let dir = self.dir.dir(&record.name).map_err(ImageError::io("opening an image"))?;
         let numbers = record.versions.iter().map(|version| version.number);
         let maps = numbers.flat_map(|number| [map_name(number), boot_name(number)]);
         let data = record.versions.iter().flat_map(|version| version.data.iter().cloned());
@@ -332,7 +385,7 @@ impl Images {
 }
 
 /// A move of an image's durable state.
-fn step<T>(
+pub(crate) fn step<T>(
     name: &'static str,
     take: impl FnOnce() -> Result<T, ImageError>,
 ) -> Result<T, ImageError> {
@@ -380,7 +433,7 @@ fn boot_name(number: u32) -> String {
     format!("v{number}.boot")
 }
 
-fn write_record(dir: &dyn Dir, record: &ImageRecord) -> Result<(), ImageError> {
+pub(crate) fn write_record(dir: &dyn Dir, record: &ImageRecord) -> Result<(), ImageError> {
     let bytes = serde_json::to_vec_pretty(record).map_err(|error| ImageError::Corrupt {
         place: "image.json".into(),
         expected: "a record that can be written".into(),

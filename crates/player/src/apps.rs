@@ -1,6 +1,7 @@
 //! Apps layers: what IT delivers. Their content is in the public store; a record names the
 //! versions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use goldleaf_host::Dir;
@@ -116,6 +117,14 @@ pub fn add_version(
         dir.sync().map_err(PlayerError::io("making a layer"))
     })?;
     Ok(record)
+}
+
+/// Forgets versions of a layer. Their content goes at the next collection.
+pub(crate) fn forget(home: &Home, name: &str, versions: &BTreeSet<u32>) -> Result<(), PlayerError> {
+    let mut record = get(home, name)?;
+    record.versions.retain(|version| !versions.contains(&version.number));
+    let own = dir(home)?.dir(name).map_err(PlayerError::io("opening a layer"))?;
+    step("layer.retire", || write_record(own.as_ref(), "layer.json", &record))
 }
 
 /// Refuses, naming it, when a LivePC has a layer.

@@ -1,10 +1,15 @@
 //! Collection: giving back the space of content that nothing names any more.
 //!
 //! Roots are the versions that the records of apps layers and desktops list; pinned are the packs
-//! that composed disks map blocks of, those of running and unfinished sessions among them. A plan
+//! that composed disks map blocks of, those of running and unfinished sessions among them. Of what
+//! is subscribed to, old versions that nothing runs on are forgotten first. A plan
 //! is made and can be shown; applying it makes the same plan again under the stores' locks and
 //! does nothing when the two differ.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -13,7 +18,10 @@ use goldleaf_layer::Layer;
 use goldleaf_store::{CollectPlan, LiveSet, PackId, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::apps::AppsLayer;
+use crate::cache;
 use crate::desktop::{self, DesktopRecord, StoreName, pinned_packs};
+use crate::feeds::{self, Followed};
 use crate::home::step;
 use crate::{Home, PlayerError};
 
@@ -26,10 +34,16 @@ pub struct CollectReport {
     pub rewritten_packs: u64,
     /// Bytes of content that go.
     pub gained_bytes: u64,
+    /// Old versions of what is subscribed to, in words.
+    pub forgotten: Vec<String>,
     /// What interrupted work left behind: imports, sessions.
     pub leftovers: Vec<String>,
     /// Desktops that are in use, whose own store is left alone.
     pub skipped: Vec<String>,
+    /// Subscriptions that are in use, whose old versions are left alone.
+    pub skipped_subscriptions: Vec<String>,
+    /// Bytes by which what has arrived is over its limit, and which nothing may take away.
+    pub over_limit_bytes: u64,
 }
 
 impl CollectReport {
@@ -52,7 +66,16 @@ pub fn apply(home: &Home) -> Result<CollectReport, PlayerError> {
 
 fn run(home: &Home, apply: bool) -> Result<CollectReport, PlayerError> {
     let mut report = CollectReport::default();
-    collect_public(home, apply, &mut report)?;
+    let (followed, busy) = feeds::followed(home)?;
+    report.skipped_subscriptions = busy;
+    let squeeze = cache::squeeze(home, &followed, 0)?;
+    report.over_limit_bytes = squeeze.over;
+    for followed in &followed {
+        let stays = !squeeze.tight.contains(&followed.name);
+        old_images(home, followed, stays, apply, &mut report)?;
+    }
+    collect_public(home, &followed, apply, &mut report)?;
+    drop(followed);
     for record in desktop::list(home)? {
         match desktop::Desktop::open(home, &record.name) {
             Err(PlayerError::Busy { .. }) => report.skipped.push(record.name),
@@ -75,11 +98,11 @@ fn collect(
     store: &Store,
     apply: bool,
     report: &mut CollectReport,
-    live: impl FnOnce() -> Result<LiveSet, PlayerError>,
+    live: impl FnOnce(&mut CollectReport) -> Result<LiveSet, PlayerError>,
 ) -> Result<(), PlayerError> {
     // Held from before the roots are read: no filing may begin meanwhile.
     let exclusive = store.exclusive()?;
-    let live = live()?;
+    let live = live(report)?;
     let plan = store.plan_collect(&live)?;
     report.add(&plan);
     if apply {
@@ -88,12 +111,55 @@ fn collect(
     Ok(())
 }
 
-fn collect_public(home: &Home, apply: bool, report: &mut CollectReport) -> Result<(), PlayerError> {
+/// Versions of an image that is subscribed to.
+fn old_images(
+    home: &Home,
+    followed: &Followed,
+    newest_stays: bool,
+    apply: bool,
+    report: &mut CollectReport,
+) -> Result<(), PlayerError> {
+    let gone = followed.forget_image(home, newest_stays, apply)?;
+    let named = |version| format!("version {version} of image {}", followed.name);
+    report.forgotten.extend(gone.versions.into_iter().map(named));
+    if !newest_stays {
+        report.forgotten.push(format!("content of the newest version of image {}", followed.name));
+    }
+    report.gained_bytes += gone.bytes;
+    Ok(())
+}
+
+/// Versions of a layer that is subscribed to.
+fn old_layers(
+    home: &Home,
+    followed: &[Followed],
+    layer: &AppsLayer,
+    apply: bool,
+) -> Result<BTreeSet<u32>, PlayerError> {
+    let mut old = BTreeSet::new();
+    for followed in followed {
+        old.extend(followed.old_versions(home, layer)?);
+    }
+    if apply && !old.is_empty() {
+        crate::apps::forget(home, &layer.name, &old)?;
+    }
+    Ok(old)
+}
+
+fn collect_public(
+    home: &Home,
+    followed: &[Followed],
+    apply: bool,
+    report: &mut CollectReport,
+) -> Result<(), PlayerError> {
     let store = home.public()?;
-    collect(&store, apply, report, || {
+    collect(&store, apply, report, |report| {
         let mut live = LiveSet::default();
         for layer in crate::apps::list(home)? {
-            for version in &layer.versions {
+            let old = old_layers(home, followed, &layer, apply)?;
+            let named = |version| format!("version {version} of layer {}", layer.name);
+            report.forgotten.extend(old.iter().map(named));
+            for version in layer.versions.iter().filter(|one| !old.contains(&one.number)) {
                 Layer::open(&store, &version.digest.0)?.add_live(&store, &mut live)?;
             }
         }
@@ -112,7 +178,7 @@ fn collect_private(
 ) -> Result<(), PlayerError> {
     let dir = desktop.dir.create_dir("private").map_err(PlayerError::io("opening a store"))?;
     let store = Store::open(dir)?;
-    collect(&store, apply, report, || {
+    collect(&store, apply, report, |_| {
         let mut live = LiveSet::default();
         for version in desktop.record.layers.values().flat_map(|history| &history.versions) {
             Layer::open(&store, &version.digest.0)?.add_live(&store, &mut live)?;

@@ -5,6 +5,7 @@
 //!   HOME/public/                    store of what is shared: apps layers
 //!   HOME/layers/NAME/layer.json     apps layers: their versions
 //!   HOME/livepcs/NAME/livepc.json   LivePCs, with rules.toml beside it
+//!   HOME/cache.json                 how much may be here of what could be brought again
 //!   HOME/desktops/NAME/
 //!     record.json                   the root record
 //!     lock                          held while a session or a command works on the desktop

@@ -5,11 +5,13 @@
 //!   desktop   instances: sessions, filing      workshop       editing images, recording layers
 //!   machine   a virtual machine over a disk    control        the door to a running one
 //!   collect   what may go                      check          what is damaged
+//!   cache     how much may be here of what could be brought again
 //!   jobs      who works on guests' bytes      repair         what is damaged, made whole
 //! ```
 
 pub mod apps;
 pub mod bring;
+pub mod cache;
 pub mod check;
 pub mod collect;
 pub mod control;
@@ -18,6 +20,7 @@ mod error;
 pub mod feeds;
 mod home;
 pub mod images;
+mod in_use;
 pub mod jobs;
 pub mod livepc;
 pub mod machine;

@@ -197,13 +197,12 @@ pub fn apply(args: &[&str]) -> Result<ExitCode> {
     let delta = delta.reference()?;
     images.add_published(NAME, received(&to, 2), &channel.map(&to.map)?)?;
     let (older, image) = (images.open(NAME, Some(1))?, images.open(NAME, Some(2))?);
-    let older: Vec<_> = older.published().cloned().collect();
     let arrived =
-        || -> u64 { image.published().map(|data| data.cache().arrived().bytes().0).sum() };
+        || -> u64 { image.published().iter().map(|data| data.cache().arrived().bytes().0).sum() };
     let before = arrived();
     let ((), took) = time(|| {
-        for data in image.published().filter(|data| !data.cache().is_whole()) {
-            data.fill_from_delta(&delta, &older, &go_on)?;
+        for data in image.published().iter().filter(|data| !data.cache().is_whole()) {
+            data.fill_from_delta(&delta, older.published(), &go_on)?;
             data.fill(1, &go_on)?;
         }
         Ok(())

@@ -1,3 +1,5 @@
-//! Caches: what arrives, what is damaged, what a power cut leaves.
+//! Caches: what arrives, what is damaged, what a power cut leaves,
+//! what is given up.
 
+mod giving_up;
 mod reading;

@@ -17,9 +17,9 @@ use proptest::prelude::*;
 
 /// Packs on a server, and what it is asked for.
 #[derive(Default)]
-struct Server {
+pub(crate) struct Server {
     packs: Vec<(PackRef, Vec<u8>)>,
-    asked: AtomicUsize,
+    pub(crate) asked: AtomicUsize,
     lies: AtomicBool,
     distrusted: AtomicUsize,
 }
@@ -84,17 +84,17 @@ fn published(blocks: u64) -> (Vec<u8>, Arc<Server>) {
     (disk, Arc::new(server))
 }
 
-fn refs(server: &Server) -> Vec<PackRef> {
+pub(crate) fn refs(server: &Server) -> Vec<PackRef> {
     server.packs.iter().map(|(pack, _)| *pack).collect()
 }
 
-fn read(device: &Cached, at: u64, len: usize) -> Result<Vec<u8>, BlockError> {
+pub(crate) fn read(device: &Cached, at: u64, len: usize) -> Result<Vec<u8>, BlockError> {
     let mut buf = vec![0; len];
     device.read_at(ByteOffset(at), &mut buf).map(|()| buf)
 }
 
 /// Two packs and a bit.
-const BLOCKS: u64 = 2 * 4096 + 70;
+pub(crate) const BLOCKS: u64 = 2 * 4096 + 70;
 
 fn disk() -> &'static (Vec<u8>, Arc<Server>) {
     static DISK: std::sync::OnceLock<(Vec<u8>, Arc<Server>)> = std::sync::OnceLock::new();
@@ -102,7 +102,7 @@ fn disk() -> &'static (Vec<u8>, Arc<Server>) {
 }
 
 /// The same disk on a server of its own, to count what it is asked for.
-fn fresh() -> (&'static [u8], Arc<Server>) {
+pub(crate) fn fresh() -> (&'static [u8], Arc<Server>) {
     let (disk, server) = disk();
     let packs = server.packs.clone();
     (disk, Arc::new(Server { packs, ..Server::default() }))

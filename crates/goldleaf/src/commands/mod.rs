@@ -2,6 +2,7 @@
 
 pub mod apps;
 mod asking;
+pub mod cache;
 pub mod changes;
 pub mod check;
 pub mod completions;

@@ -1,8 +1,10 @@
 //! `goldleaf subscribe`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use goldleaf_feed::Location;
+use goldleaf_host::{Dir, RealDir};
 use goldleaf_player::feeds::{self, SubscribeOptions};
 use goldleaf_player::{Home, PlayerError, desktop};
 
@@ -32,6 +34,10 @@ pub struct Args {
     /// Another place that carries the same feeds: what comes before /feeds/
     #[arg(long = "mirror", value_name = "PLACE")]
     mirrors: Vec<String>,
+    /// A directory that may have some of it: a root directory of the same distribution, such as /,
+    /// or a copy of the feed; nothing of it is believed. Other images here are asked by themselves
+    #[arg(long = "seed", value_name = "DIR")]
+    seeds: Vec<PathBuf>,
     /// Bring all of it now, so that it starts without a network
     #[arg(long)]
     whole: bool,
@@ -47,11 +53,13 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     if !args.no_desktop {
         check_free(&home, name)?;
     }
+    let seeds = args.seeds.iter().map(|path| seed(path)).collect::<Result<Vec<_>, _>>()?;
     let console = app.console();
     let (subscription, root, arrival) = feeds::subscribe(&home, &options, &console)?;
     if !args.no_desktop {
         desktop::create(&home, name, name)?;
     }
+    let found = arrival.seed(&seeds, &console)?.bytes().0;
     let is_whole = !args.whole || super::update::fill(&arrival, &console)?;
     console.finish();
     let keys: Vec<&str> = root.keys.keys().map(|id| id.0.as_str()).collect();
@@ -61,6 +69,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         "organisation": subscription.record.organisation,
         "version": arrival.version,
         "bytes_here": arrived.arrived.bytes().0,
+        "bytes_found_here": found,
         "bytes_in_all": arrived.all.bytes().0,
         "root_keys": keys,
     });
@@ -69,6 +78,9 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         let (version, all) = (arrival.version, size(arrived.all.bytes().0));
         let mut text =
             format!("{name} is version {version} of what {organisation} publishes, {all}\n");
+        if found > 0 {
+            text += &format!("{} of it was here already\n", size(found));
+        }
         if args.root.is_none() {
             text += "its author was not known before and is believed from now on; the keys:\n";
             keys.iter().for_each(|key| text += &format!("  {key}\n"));
@@ -98,8 +110,13 @@ fn options(args: &Args) -> Result<SubscribeOptions, Failure> {
     Ok(SubscribeOptions { location, mirrors: args.mirrors.clone(), name, root })
 }
 
+/// A directory that may have some of what is to arrive.
+fn seed(path: &Path) -> Result<Arc<dyn Dir>, Failure> {
+    RealDir::open(path).map_err(|error| Failure::io(format!("opening {}", path.display()), &error))
+}
+
 /// A root of trust from a file.
-pub fn read_root(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+pub fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read;
     let failed = |error| Failure::io(format!("reading {}", path.display()), &error);
     let (mut root, file) = (Vec::new(), std::fs::File::open(path).map_err(failed)?);

@@ -3,11 +3,12 @@
 use std::ops::ControlFlow;
 
 use goldleaf_host::Progress;
+use goldleaf_player::cache;
 use goldleaf_player::feeds::{self, Arrival, Subscription};
 
 use crate::cli::App;
 use crate::failure::Failure;
-use crate::output::printable;
+use crate::output::{printable, size};
 use crate::progress::Console;
 
 /// Bring the newest versions of what is subscribed to
@@ -30,6 +31,8 @@ struct Line {
     version: u64,
     newest: u64,
     is_new: bool,
+    /// Bytes by which what has arrived is over its limit, and which nothing may take away.
+    over_limit_bytes: u64,
     error: Option<String>,
 }
 
@@ -46,11 +49,12 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         match one(&home, &name, args.dry_run, &console) {
             Ok(line) => lines.push(line),
             Err(error) if args.names.len() == 1 => return Err(error),
-            Err(error) => {
-                let (subscription, error_text) = (name, Some(error.message().to_owned()));
-                let (version, newest, is_new) = (0, 0, false);
-                lines.push(Line { subscription, version, newest, is_new, error: error_text });
-                failure.get_or_insert(error);
+            Err(failed) => {
+                let (subscription, error) = (name, Some(failed.message().to_owned()));
+                let (version, newest, is_new, over_limit_bytes) = (0, 0, false, 0);
+                let line = Line { subscription, version, newest, is_new, over_limit_bytes, error };
+                lines.push(line);
+                failure.get_or_insert(failed);
             }
         }
     }
@@ -75,6 +79,7 @@ fn one(
         version,
         newest: wanted.newest,
         is_new,
+        over_limit_bytes: 0,
         error: None,
     };
     if dry_run {
@@ -84,7 +89,10 @@ fn one(
     let arrival = subscription.take(home, &wanted, console)?;
     fill(&arrival, console)?;
     arrival.adopt(home)?;
-    Ok(line(arrival.version, arrival.is_new))
+    let line = line(arrival.version, arrival.is_new);
+    // What it replaced may go, once nothing holds it.
+    drop((arrival, subscription));
+    Ok(Line { over_limit_bytes: cache::make_room(home, 0)?, ..line })
 }
 
 /// Brings all of an image, and shows how far it is.
@@ -97,12 +105,19 @@ pub fn fill(arrival: &Arrival, console: &Console) -> Result<bool, Failure> {
 
 fn as_text(line: &Line, dry_run: bool) -> String {
     let Line { subscription, version, .. } = line;
-    match (&line.error, line.is_new, dry_run) {
+    let text = match (&line.error, line.is_new, dry_run) {
         (Some(error), ..) => format!("{subscription}: {}", printable(error)),
         (None, true, true) => format!("{subscription}: version {version} is new"),
         (None, true, false) => {
             format!("{subscription}: version {version} runs from the next start")
         }
         (None, false, _) => format!("{subscription} is up to date, at version {version}"),
+    };
+    match line.over_limit_bytes {
+        0 => text,
+        over => {
+            let over = size(over);
+            format!("{text}\nwhat has arrived is {over} over its limit, and no more can go now")
+        }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn file(blob: Digest) -> Entry {
 }
 
 /// A pack with a version of a layer that has one file.
-fn layer(store: &Store, kind: Kind, fill: u8) -> Digest {
+pub(crate) fn layer(store: &Store, kind: Kind, fill: u8) -> Digest {
     let mut writer = store.writer().expect("writer");
     let blob = writer.put_blob(BlockCount(1), &mut |buf| {
         buf.fill(fill);

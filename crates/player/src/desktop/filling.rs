@@ -33,12 +33,16 @@ impl Filling {
         if image.is_whole() {
             return Ok(None);
         }
+        let missing = image.published().iter();
+        let missing = missing.map(|data| data.wanted().bytes().0 - data.arrived().bytes().0).sum();
+        // A limit is no reason not to start; the next collection says what is over it.
+        let _ = crate::cache::make_room(home, missing);
         let stop = Arc::new(AtomicBool::new(false));
         let profile = home.images_here()?.boot_profile(&image.image, &image.record)?;
         let first = image.wanted(&profile.unwrap_or_default());
         let work = Work {
             first: first.into_iter().map(|(data, blocks)| (data.clone(), blocks)).collect(),
-            data: image.published().cloned().collect(),
+            data: image.published().to_vec(),
             clock: home.clock.clone(),
             stop: stop.clone(),
         };

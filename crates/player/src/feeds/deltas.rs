@@ -93,7 +93,7 @@ impl Opened {
     }
 
     fn disk<'a>(&'a self, files: &'a [DiskFile<'a>]) -> Result<Disk<'a>, PlayerError> {
-        let content = self.image.published().next();
+        let content = self.image.published().first();
         let empty = || PlayerError::corrupt("a published image", "nothing is in it");
         let content = content.ok_or_else(empty)?.clone();
         Ok(Disk { side: Side { map: &self.wire, files }, content })

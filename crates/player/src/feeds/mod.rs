@@ -6,17 +6,26 @@
 //!     believed, believed.copy   what is believed of its author (crate `trust`)
 //!     lock                      held while a command works on it
 //! ```
+//! Versions are received, taken from what is here already as far as that goes (`seeding`), and forgotten
+//! when nothing stands on them any more (`forget`).
+//!
 //! The LivePC of a subscription has its name, and so has its image; its layers are `NAME.LAYER`. All
 //! of them are as if they had been made here, but for what has not arrived yet of the image.
 
 mod deltas;
+mod forget;
 mod look;
 mod publish;
 mod receive;
 mod record;
+mod seeding;
+mod seeds;
 mod subscription;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use deltas::Differ;
+pub(crate) use forget::{Followed, followed};
 pub use goldleaf_wire::Effort;
 pub use look::{FeedView, VersionView, look};
 pub use publish::{PublishOptions, PublishReport, publish};

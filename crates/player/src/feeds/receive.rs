@@ -17,6 +17,7 @@ use goldleaf_wire::DeltaRef;
 use super::record::received;
 use super::subscription::Wanted;
 use crate::apps::AppsVersion;
+use crate::cache;
 use crate::desktop::{Hex, StartOptions};
 use crate::home::step;
 use crate::livepc::{self, Edition, LivePc};
@@ -34,7 +35,8 @@ pub struct Arrival {
     pub version: u64,
     /// Whether another one starts before [`Arrival::adopt`].
     pub is_new: bool,
-    image: ImageVersion,
+    pub(super) home: Home,
+    pub(super) image: ImageVersion,
     livepc: LivePc,
     /// A short way to the image from a version that is here.
     difference: Option<Difference>,
@@ -46,7 +48,7 @@ struct Difference {
     from: Vec<Cached>,
 }
 
-/// Blocks of an image, here and in all.
+/// Blocks that an image needs, here and in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Versions {
     /// Here.
@@ -66,12 +68,14 @@ impl Arrival {
         arrived(&self.image)
     }
 
-    /// Brings the rest of the image; `told` is told how far it is, and may end it. Returns whether
-    /// all is here.
+    /// Brings the rest of the image, after making room for it; `told` is told how far it is, and
+    /// may end it. Returns whether all is here.
     pub fn fill(
         &self,
         told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
     ) -> Result<bool, PlayerError> {
+        let Versions { arrived, all } = self.arrived();
+        cache::make_room(&self.home, all.bytes().0.saturating_sub(arrived.bytes().0))?;
         step("receive.content", || self.bring(told))
     }
 
@@ -80,7 +84,7 @@ impl Arrival {
         told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
     ) -> Result<bool, PlayerError> {
         let told = |_| told(arrived(&self.image));
-        let missing = self.image.published().filter(|data| !data.cache().is_whole());
+        let missing = self.image.published().iter().filter(|data| !data.is_whole());
         for data in missing {
             let fill = |by: &Difference| Ok(data.fill_from_delta(&by.delta, &by.from, &told)?);
             let by_delta = |by: &Difference| step("receive.delta", || fill(by));
@@ -98,10 +102,10 @@ impl Arrival {
 }
 
 fn arrived(image: &ImageVersion) -> Versions {
-    let sum = |of: fn(&Cache) -> BlockCount| {
-        BlockCount(image.published().map(|data| of(data.cache()).0).sum())
+    let sum = |of: fn(&Cached) -> BlockCount| {
+        BlockCount(image.published().iter().map(|data| of(data).0).sum())
     };
-    Versions { arrived: sum(Cache::arrived), all: sum(Cache::blocks) }
+    Versions { arrived: sum(Cached::arrived), all: sum(Cached::wanted) }
 }
 
 /// Takes versions of one subscription.
@@ -128,7 +132,8 @@ impl Receiver<'_> {
         let livepc = self.livepc(number, image_version, &version, before.as_ref())?;
         let image = self.home.images()?.open(self.name, Some(image_version))?;
         let difference = self.difference(&wanted.offer)?;
-        Ok(Arrival { version: number, is_new, image, livepc, difference })
+        let home = self.home.clone();
+        Ok(Arrival { version: number, is_new, home, image, livepc, difference })
     }
 
     fn livepc(
@@ -168,8 +173,7 @@ impl Receiver<'_> {
         for version in images.record(self.name)?.versions.iter().rev() {
             if let Some(delta) = from(&version.digest) {
                 let delta = delta.reference()?;
-                let from =
-                    images.open(self.name, Some(version.number))?.published().cloned().collect();
+                let from = images.open(self.name, Some(version.number))?.published().to_vec();
                 return Ok(Some(Difference { delta, from }));
             }
         }

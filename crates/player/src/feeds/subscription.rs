@@ -211,6 +211,11 @@ fn peek(home: &Home, name: &str) -> Result<SubscriptionRecord, PlayerError> {
     }
 }
 
+/// Locks a subscription.
+pub(super) fn hold(home: &Home, name: &str) -> Result<Box<dyn Lock>, PlayerError> {
+    lock(home.sub(SHELF)?.dir(name).map_err(what())?.as_ref(), name)
+}
+
 /// All subscriptions, by name.
 pub fn list(home: &Home) -> Result<Vec<SubscriptionRecord>, PlayerError> {
     let mut found = Vec::new();

@@ -248,6 +248,32 @@ fn clear(workshop: &Arc<dyn Dir>, bench: &str) -> Result<(), PlayerError> {
     workshop.remove_dir_all(bench).map_err(what())
 }
 
+/// Versions of images that work stands on that was begun.
+pub fn begun(home: &Home) -> Result<Vec<u32>, PlayerError> {
+    let parent = home.sub(SHELF)?;
+    let mut found = Vec::new();
+    for item in parent.list().map_err(what())?.iter().filter(|item| item.is_dir) {
+        let record = match parent.dir(&item.name) {
+            // Done meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            dir => read_record::<BenchRecord>(dir.map_err(what())?.as_ref(), RECORD)?,
+        };
+        found.extend(record.map(|record| record.image_version));
+    }
+    Ok(found)
+}
+
+/// Whether anybody works on a bench.
+pub fn is_busy(home: &Home) -> Result<bool, PlayerError> {
+    let parent = home.sub(SHELF)?;
+    for item in parent.list().map_err(what())?.iter().filter(|item| item.is_dir) {
+        if lock(&parent, &item.name)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Benches without work that could go on, which crashes left: named, and cleared where `apply`.
 pub fn leftovers(home: &Home, apply: bool) -> Result<Vec<String>, PlayerError> {
     let parent = home.sub(SHELF)?;

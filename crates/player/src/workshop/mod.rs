@@ -19,7 +19,7 @@ mod record;
 mod rehearse;
 mod version;
 
-pub(crate) use bench::{Bench, leftovers};
+pub(crate) use bench::{Bench, begun, is_busy, leftovers};
 pub use edit::{Edited, Editing, edit_image};
 pub use grow::{Grown, grow_image};
 pub use record::{Recorded, record_layer};

@@ -14,7 +14,7 @@ use goldleaf_player::desktop::{self, StartOptions};
 use goldleaf_player::feeds::{self, Effort, PublishOptions, SubscribeOptions, Subscription};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::workshop::{Rehearsal, Until};
-use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, repair, workshop};
+use goldleaf_player::{Home, PlayerError, apps, bring, cache, collect, images, repair, workshop};
 use goldleaf_trust::{Authority, Line, Quorum, Repository, SigningKey};
 use goldleaf_vm::Accel;
 use goldleaf_worker::Launcher;
@@ -28,6 +28,8 @@ const IMAGE: &str = "golden";
 const LIVEPC: &str = "office";
 const LAYER: &str = "tools";
 const RECORDED: &str = "recorded";
+/// What is followed.
+const FOLLOWED: &str = "followed";
 
 /// A chapter: its name, what the names of its steps that count begin with, and what happens in it.
 pub type Chapter = (&'static str, &'static str, fn(&Stage) -> Result<()>);
@@ -136,8 +138,11 @@ fn publish(stage: &Stage) -> Result<()> {
     published(stage, 1)
 }
 
-/// The edited image, with a delta.
+/// The edited image, with a delta, and another version of the layer.
 fn publish_again(stage: &Stage) -> Result<()> {
+    if apps::get(&stage.home, LAYER)?.versions.len() == 1 {
+        bring::add_layer(&stage.home, LAYER, IMAGE, &[stage.goods.join("newer")], &Silent)?;
+    }
     published(stage, 2)
 }
 
@@ -184,24 +189,42 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
 /// What was published is followed, from the directory itself. Who was interrupted goes on with an
 /// update.
 fn follow(stage: &Stage) -> Result<()> {
-    const NAME: &str = "followed";
-    let home = &stage.home;
-    let root = home.dir.path().ok_or("a home without a path")?.join("carried");
-    let location =
-        Location { root: text(&root)?.into(), feed: LIVEPC.into(), channel: "stable".into() };
-    if !feeds::list(home)?.iter().any(|record| record.name == NAME) {
-        let options = SubscribeOptions { location, mirrors: vec![], name: NAME.into(), root: None };
-        feeds::subscribe(home, &options, &Silent)?;
+    let (home, root) = (&stage.home, carrier(stage)?);
+    let location = Location { root: root.clone(), feed: LIVEPC.into(), channel: "stable".into() };
+    if !feeds::list(home)?.iter().any(|record| record.name == FOLLOWED) {
+        let name = FOLLOWED.into();
+        let options = SubscribeOptions { location, mirrors: vec![], name, root: None };
+        let (_subscription, _, arrival) = feeds::subscribe(home, &options, &Silent)?;
+        // The image that was published is here.
+        if arrival.seed(&[], &Silent)?.0 == 0 {
+            return Err("nothing was found of what is here".into());
+        }
     }
-    let mut subscription = Subscription::open(home, NAME)?;
-    // Where it was carried may have been another home.
-    subscription.carry(home, vec![text(&root)?.into()])?;
-    let wanted = subscription.refresh(home)?;
-    let arrival = subscription.take(home, &wanted, &Silent)?;
-    arrival.fill(&|_| ControlFlow::Continue(()))?;
-    arrival.adopt(home)?;
+    let mut subscription = bring_version(stage, None)?;
     subscription.pin(Some(1))?;
     Ok(subscription.pin(None)?)
+}
+
+/// Where the feed is.
+fn carrier(stage: &Stage) -> Result<String> {
+    let home = stage.home.dir.path().ok_or("a home without a path")?;
+    Ok(text(&home.join("carried"))?.into())
+}
+
+/// Brings a version of what is followed, or the newest.
+fn bring_version(stage: &Stage, version: Option<u64>) -> Result<Subscription> {
+    let home = &stage.home;
+    let mut subscription = Subscription::open(home, FOLLOWED)?;
+    // Where it was carried may have been another home.
+    subscription.carry(home, vec![carrier(stage)?])?;
+    subscription.refresh(home)?;
+    if version.is_some() {
+        subscription.pin(version)?;
+    }
+    let arrival = subscription.take(home, &subscription.wanted()?, &Silent)?;
+    arrival.fill(&|_| ControlFlow::Continue(()))?;
+    arrival.adopt(home)?;
+    Ok(subscription)
 }
 
 fn create(stage: &Stage) -> Result<()> {
@@ -297,10 +320,21 @@ fn machine(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Garbage of every kind, and its collection.
+/// Garbage of every kind, and its collection. What is followed goes back to its first version, and
+/// the second is old then; and forward again, and so is the first, with a file of its own.
 fn collect_garbage(stage: &Stage) -> Result<()> {
     const SPARE: &str = "spare";
     let home = &stage.home;
+    cache::set_limit(home, Some(1 << 30))?;
+    let back = stage.memory.join("back");
+    if !back.exists() {
+        bring_version(stage, Some(1))?;
+        collect::apply(home)?;
+        fs::write(&back, "")?;
+    }
+    let mut subscription = bring_version(stage, Some(2))?;
+    subscription.pin(None)?;
+    drop(subscription);
     if apps::get(home, SPARE).is_err() {
         bring::add_layer(home, SPARE, IMAGE, &[stage.goods.join("spare")], &Silent)?;
     }

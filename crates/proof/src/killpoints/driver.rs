@@ -111,7 +111,9 @@ impl Ground {
         let scratch = tempfile::Builder::new().prefix("killpoints-").tempdir_in(beside)?;
         let ground = Self { scratch, mounts: tempfile::tempdir()? };
         let goods = ground.goods();
-        for (name, file) in [("tools", "usr/bin/tool"), ("spare", "usr/bin/spare")] {
+        let goods_files =
+            [("tools", "usr/bin/tool"), ("newer", "usr/bin/tool"), ("spare", "usr/bin/spare")];
+        for (name, file) in goods_files {
             let path = goods.join(name).join(file);
             fs::create_dir_all(path.parent().ok_or("no parent")?)?;
             fs::write(path, name.repeat(3000))?;

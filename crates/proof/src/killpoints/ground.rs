@@ -25,7 +25,7 @@ const HOST_LEN: u64 = 192 << 20;
 const TIME: &str = "1760000000";
 
 /// As much of a Debian as an import asks for, and something of a user's.
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 13] = [
     ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nada:x:1000:1000:Ada:/home/ada:/bin/sh\n"),
     ("etc/group", "root:x:0:\nada:x:1000:\n"),
     ("etc/shadow", "root:*:20000::::::\nada:*:20000::::::\n"),
@@ -35,7 +35,6 @@ const FILES: [(&str, &str); 14] = [
     ("etc/motd", "welcome\n"),
     ("usr/lib/os-release", "PRETTY_NAME=\"Small Linux\"\nID=debian\n"),
     ("usr/lib/systemd/systemd", "no program\n"),
-    ("usr/share/golden", "one\n"),
     (
         "var/lib/dpkg/status",
         "Package: base-files\nStatus: install ok installed\nArchitecture: amd64\nVersion: 13\n\
@@ -45,6 +44,11 @@ const FILES: [(&str, &str); 14] = [
     ("home/ada/text", "a text\n"),
     ("home/ada/a/b/c/deep", "deep\n"),
 ];
+
+/// A file that an edit removes: some frames of a pack (256 KiB each) are its alone.
+const LARGE: &str = "usr/share/golden";
+/// Its length in blocks.
+const LARGE_BLOCKS: usize = 256;
 
 /// What a real machine's processor finds in the first sector: reboot at the first boot, power off
 /// at the second. Which one it is, says a byte of the battery-backed memory (44h), which a reset
@@ -86,6 +90,9 @@ pub fn make_disk(path: &Path) -> Result<()> {
     for directory in DIRECTORIES {
         fs::create_dir_all(tree.join(directory))?;
     }
+    fs::create_dir_all(tree.join("usr/share"))?;
+    let blocks = (0..LARGE_BLOCKS).map(|block| format!("{block:08}").repeat(512));
+    fs::write(tree.join(LARGE), blocks.collect::<String>())?;
     fs::File::create(path)?.set_len(SWAP_START + SWAP_LEN + (1 << 20))?;
     let disk = text(path)?;
     partition(
