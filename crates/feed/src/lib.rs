@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod author;
+mod carry;
 mod deltas;
 mod error;
 pub mod names;
@@ -21,6 +22,7 @@ mod reader;
 mod version;
 
 pub use author::{Publisher, Written};
+pub use carry::Item;
 pub use deltas::{Disk, Pair};
 pub use error::FeedError;
 pub use names::Location;

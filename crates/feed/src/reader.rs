@@ -15,7 +15,7 @@ use crate::version::{LivePcVersion, Object, VERSION_MAX};
 use crate::{FeedError, names};
 
 /// Longest map that is read, in bytes.
-const MAP_MAX: u64 = 64 << 20;
+pub(crate) const MAP_MAX: u64 = 64 << 20;
 
 /// A channel of a feed.
 pub struct Channel {
@@ -29,11 +29,13 @@ impl Channel {
         Self { source, metadata: names::metadata(feed, channel) }
     }
 
+    pub(crate) fn source(&self) -> &dyn Source {
+        self.source.as_ref()
+    }
+
     /// A version that a signed target vouches for.
     pub fn version(&self, target: &Target) -> Result<LivePcVersion, FeedError> {
-        let digest = target.hashes.get("blake3").and_then(|digest| Digest::parse(digest));
-        let digest =
-            digest.ok_or_else(|| FeedError::malformed("a target", "it has no BLAKE3 digest"))?;
+        let digest = digest_of(target)?;
         let bytes = self.object(&names::version(&digest), target.length.min(VERSION_MAX))?;
         let parsed = LivePcVersion::parse(&bytes, target);
         self.distrusting(&names::version(&digest), parsed)
@@ -67,6 +69,12 @@ impl Channel {
         }
         result
     }
+}
+
+/// The name of a version that a signed target vouches for.
+pub(crate) fn digest_of(target: &Target) -> Result<Digest, FeedError> {
+    let digest = target.hashes.get("blake3").and_then(|digest| Digest::parse(digest));
+    digest.ok_or_else(|| FeedError::malformed("a target", "it has no BLAKE3 digest"))
 }
 
 impl Metadata for Channel {

@@ -14,6 +14,7 @@ mod cli;
 mod commands;
 mod failure;
 mod output;
+mod place;
 mod progress;
 mod signals;
 mod watch;

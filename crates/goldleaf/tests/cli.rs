@@ -192,6 +192,7 @@ const COMMANDS: &[&str] = &[
     "feed show",
     "subscribe",
     "update",
+    "export",
     "pin",
     "unpin",
     "start",

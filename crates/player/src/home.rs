@@ -18,6 +18,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use goldleaf_fetch::{Account, Options};
 use goldleaf_host::{
     Clock, Dir, Entropy, RealClock, RealDir, RealEntropy, planted, read_file, replace_file,
 };
@@ -49,6 +50,8 @@ pub struct Home {
     pub jobs: Arc<dyn Jobs>,
     /// Runs guests.
     pub hypervisor: Arc<dyn Hypervisor>,
+    /// How buckets are reached.
+    pub account: Account,
 }
 
 impl Home {
@@ -69,6 +72,7 @@ impl Home {
             launcher,
             jobs: Arc::new(Workers),
             hypervisor: Arc::new(QemuOverNbd),
+            account: Account::default(),
         })
     }
 
@@ -112,6 +116,12 @@ impl Home {
         let shelf = self.sub(shelf)?;
         shelf.dir(name).and_then(|dir| dir.sync()).map_err(what())?;
         shelf.sync().map_err(what())
+    }
+
+    /// How places that carry feeds are asked.
+    pub fn fetch_options(&self) -> Options {
+        let options = Options::new(self.clock.clone(), self.entropy.clone());
+        Options { account: self.account.clone(), ..options }
     }
 
     /// Unix time in whole seconds.

@@ -4,12 +4,12 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use goldleaf_e2e::{Desktop, IMAGE, Link, Nginx, Site};
 use goldleaf_feed::Location;
-use goldleaf_host::{Dir, RealDir, Silent};
+use goldleaf_fetch::Destination;
+use goldleaf_host::{RealDir, Silent};
 use goldleaf_player::feeds::{
     self, Arrival, Effort, PublishOptions, PublishReport, SubscribeOptions, Subscription,
 };
@@ -24,7 +24,7 @@ const RATE: u64 = 50_000_000 / 8;
 /// Somebody who publishes: one image key and one online key.
 struct Author {
     site: Site,
-    dir: Arc<dyn Dir>,
+    to: Destination,
     key: SigningKey,
     online: SigningKey,
 }
@@ -34,7 +34,7 @@ impl Author {
         let site = Site::new().unwrap();
         let key = SigningKey::generate(site.home.entropy.as_ref()).unwrap();
         let online = SigningKey::generate(site.home.entropy.as_ref()).unwrap();
-        let dir = RealDir::create(root).unwrap();
+        let to = Destination::directory(RealDir::create(root).unwrap(), "the feed");
         let metadata = RealDir::create(&root.join("feeds/office/stable/metadata")).unwrap();
         let mut repository = Repository::open(metadata).unwrap();
         let quorum = |key: &SigningKey| Quorum { keys: vec![key.public()], threshold: 1 };
@@ -44,7 +44,7 @@ impl Author {
         let expires = site.home.clock.now_unix() + Duration::from_secs(86_400);
         let draft = repository.draft_first_root(&line, &authority, expires).unwrap();
         repository.sign(&draft, &key).unwrap();
-        Self { site, dir, key, online }
+        Self { site, to, key, online }
     }
 
     fn layer(&self, files: &[(&str, &str)]) {
@@ -70,7 +70,7 @@ impl Author {
             image_keys: vec![copy(&self.key)],
             online_key: Some(copy(&self.online)),
         };
-        let report = feeds::publish(&self.site.home, "office", &self.dir, &options, &Silent);
+        let report = feeds::publish(&self.site.home, "office", &self.to, &options, &Silent);
         let report = report.unwrap();
         assert!(report.is_new && report.is_visible, "{report:?}");
         report

@@ -14,6 +14,15 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 pub trait Out: Write {
     /// From now on one byte at a time, fifty in a second.
     fn drip(&mut self);
+    /// Reads the body of a request.
+    fn take_body(&mut self, ask: &Ask) -> io::Result<Vec<u8>>;
+}
+
+fn take_body(stream: &mut impl Read, ask: &Ask) -> io::Result<Vec<u8>> {
+    let head = ask.head.to_ascii_lowercase();
+    let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; len.parse().unwrap()];
+    stream.read_exact(&mut body).map(|()| body)
 }
 
 /// A request.
@@ -152,11 +161,19 @@ impl Out for Wire {
     fn drip(&mut self) {
         self.drips = true;
     }
+
+    fn take_body(&mut self, ask: &Ask) -> io::Result<Vec<u8>> {
+        take_body(self, ask)
+    }
 }
 
 impl Out for StreamOwned<ServerConnection, Wire> {
     fn drip(&mut self) {
         self.sock.drips = true;
+    }
+
+    fn take_body(&mut self, ask: &Ask) -> io::Result<Vec<u8>> {
+        take_body(self, ask)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod completions;
 pub mod desktop;
 pub mod doctor;
 mod ending;
+pub mod export;
 pub mod feed;
 pub mod gc;
 pub mod history;

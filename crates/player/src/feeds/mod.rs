@@ -1,4 +1,4 @@
-//! Feeds: publishing LivePCs into a directory that anybody can carry, and following one.
+//! Feeds: publishing LivePCs to where anybody can carry them from, following one, and carrying it on.
 //!
 //! ```text
 //!   HOME/subscriptions/NAME/
@@ -10,6 +10,7 @@
 //! of them are as if they had been made here, but for what has not arrived yet of the image.
 
 mod deltas;
+mod export;
 mod look;
 mod publish;
 mod receive;
@@ -17,6 +18,7 @@ mod record;
 mod subscription;
 
 pub use deltas::Differ;
+pub use export::{ExportOptions, Exported};
 pub use goldleaf_wire::Effort;
 pub use look::{FeedView, VersionView, look};
 pub use publish::{PublishOptions, PublishReport, publish};

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use goldleaf_feed::Location;
+use goldleaf_fetch::Destination;
 use goldleaf_host::{Dir, Silent};
 use goldleaf_image::{ImageError, ImportOptions, import};
 use goldleaf_player::desktop::{self, StartOptions};
-use goldleaf_player::feeds::{self, Effort, PublishOptions, SubscribeOptions, Subscription};
+use goldleaf_player::feeds::{
+    self, Effort, ExportOptions, PublishOptions, SubscribeOptions, Subscription,
+};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::{Home, PlayerError, apps, bring, collect, images, repair, workshop};
 use goldleaf_trust::{Authority, Line, Quorum, Repository, SigningKey};
@@ -27,6 +30,7 @@ const IMAGE: &str = "golden";
 const LIVEPC: &str = "office";
 const LAYER: &str = "tools";
 const RECORDED: &str = "recorded";
+const FOLLOWED: &str = "followed";
 
 /// A chapter: its name, what the names of its steps that count begin with, and what happens in it.
 pub type Chapter = (&'static str, &'static str, fn(&Stage) -> Result<()>);
@@ -37,6 +41,7 @@ pub const CHAPTERS: &[Chapter] = &[
     ("deliver", "", deliver),
     ("publish", "", publish),
     ("follow", "", follow),
+    ("export", "export.", export),
     ("create", "", create),
     ("work", "", work),
     ("trouble", "", trouble),
@@ -159,6 +164,7 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
         let draft = repository.draft_first_root(&line, &authority, expires)?;
         repository.sign(&draft, &image)?;
     }
+    let to = Destination::directory(dir, "the feed");
     let options = PublishOptions {
         channel: "stable".into(),
         stage: 100,
@@ -169,7 +175,7 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
         image_keys: vec![image],
         online_key: Some(online),
     };
-    let report = feeds::publish(&stage.home, LIVEPC, &dir, &options, &Silent)?;
+    let report = feeds::publish(&stage.home, LIVEPC, &to, &options, &Silent)?;
     match report.version == version && report.is_visible {
         true => Ok(()),
         false => Err(format!("published {report:?}").into()),
@@ -179,24 +185,44 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
 /// What was published is followed, from the directory itself. Who was interrupted goes on with an
 /// update.
 fn follow(stage: &Stage) -> Result<()> {
-    const NAME: &str = "followed";
     let home = &stage.home;
     let root = home.dir.path().ok_or("a home without a path")?.join("carried");
     let location =
         Location { root: text(&root)?.into(), feed: LIVEPC.into(), channel: "stable".into() };
-    if !feeds::list(home)?.iter().any(|record| record.name == NAME) {
-        let options = SubscribeOptions { location, mirrors: vec![], name: NAME.into(), root: None };
+    if !feeds::list(home)?.iter().any(|record| record.name == FOLLOWED) {
+        let options =
+            SubscribeOptions { location, mirrors: vec![], name: FOLLOWED.into(), root: None };
         feeds::subscribe(home, &options, &Silent)?;
     }
-    let mut subscription = Subscription::open(home, NAME)?;
-    // Where it was carried may have been another home.
-    subscription.carry(home, vec![text(&root)?.into()])?;
+    let mut subscription = followed(stage)?;
     let wanted = subscription.refresh(home)?;
     let arrival = subscription.take(home, &wanted, &Silent)?;
     arrival.fill(&|_| ControlFlow::Continue(()))?;
     arrival.adopt(home)?;
     subscription.pin(Some(1))?;
     Ok(subscription.pin(None)?)
+}
+
+/// What is followed, from where it is carried now: that may have been in another home.
+fn followed(stage: &Stage) -> Result<Subscription> {
+    let home = &stage.home;
+    let root = home.dir.path().ok_or("a home without a path")?.join("carried");
+    let mut subscription = Subscription::open(home, FOLLOWED)?;
+    subscription.carry(home, vec![text(&root)?.into()])?;
+    Ok(subscription)
+}
+
+/// What is followed is carried on to another directory.
+fn export(stage: &Stage) -> Result<()> {
+    let dir = stage.home.dir.create_dir("exported")?;
+    let to = Destination::directory(dir, "a stick");
+    let options = ExportOptions { deltas: true, is_read: true, dry_run: false };
+    let mut subscription = followed(stage)?;
+    let report = subscription.export(&stage.home, &to, &options, &Silent)?;
+    match report.versions == [1] {
+        true => Ok(()),
+        false => Err(format!("exported {report:?}").into()),
+    }
 }
 
 fn create(stage: &Stage) -> Result<()> {
