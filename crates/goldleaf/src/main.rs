@@ -16,6 +16,7 @@ mod failure;
 mod output;
 mod place;
 mod progress;
+mod serve;
 mod signals;
 mod watch;
 mod worker;

@@ -193,6 +193,7 @@ const COMMANDS: &[&str] = &[
     "subscribe",
     "update",
     "export",
+    "serve-static",
     "pin",
     "unpin",
     "start",

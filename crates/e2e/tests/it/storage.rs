@@ -1,8 +1,9 @@
 //! Feeds in buckets and on sticks, by the program as people run it. No guest is needed.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -162,6 +163,31 @@ impl Person {
     }
 }
 
+/// A directory that the program serves, as long as this lives.
+struct Served {
+    process: Child,
+    address: String,
+}
+
+impl Served {
+    fn over(dir: &Path) -> Self {
+        let mut command = Command::new(site_program().unwrap());
+        command.args(["serve-static", "--listen", "127.0.0.1:0"]).arg(dir);
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (_, address) = line.trim_end().trim_end_matches('/').split_once("http://").unwrap();
+        Self { process, address: address.into() }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 fn write(path: &Path, bytes: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
@@ -309,6 +335,13 @@ fn a_stick_carries_a_feed() {
     are_alike(&author, &hermit, "one\n");
     assert_eq!(hermit.json(&["check"])["damage"], Value::Array(vec![]));
     fs::rename(&away, &shelf).unwrap();
+
+    // What is on the stick can be served, too.
+    let visitor = Person::new();
+    let served = Served::over(stick.path());
+    visitor.json(&["subscribe", &format!("http://{}/feeds/office", served.address), "--whole"]);
+    are_alike(&author, &visitor, "one\n");
+    drop(served);
 
     // What went bad is found and brought again, and nothing else.
     let before = files(&stick.path().join("packs"));

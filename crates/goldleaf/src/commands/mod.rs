@@ -25,6 +25,7 @@ pub mod repair;
 pub mod reset;
 pub mod rollback;
 pub mod rules;
+pub mod serve_static;
 pub mod start;
 pub mod status;
 pub mod stop;
