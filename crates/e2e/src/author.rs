@@ -1,10 +1,10 @@
 //! Somebody who publishes: one image key, one online key, one directory.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use goldleaf_host::{Dir, RealDir};
+use goldleaf_fetch::Destination;
+use goldleaf_host::RealDir;
 use goldleaf_player::feeds::{Effort, PublishOptions};
 use goldleaf_player::{Home, PlayerError};
 use goldleaf_trust::{Authority, Line, Quorum, Repository, SigningKey};
@@ -17,7 +17,7 @@ const LIFE: Duration = Duration::from_secs(86_400);
 /// The author of one feed's channel `stable`.
 pub struct Author {
     /// Where it publishes.
-    pub dir: Arc<dyn Dir>,
+    pub to: Destination,
     /// Signs roots and versions.
     pub key: SigningKey,
     /// Signs what is newest.
@@ -30,7 +30,8 @@ impl Author {
         let trust = |error| HarnessError::Player(PlayerError::Trust(error));
         let key = SigningKey::generate(home.entropy.as_ref()).map_err(trust)?;
         let online = SigningKey::generate(home.entropy.as_ref()).map_err(trust)?;
-        let author = Self { dir: RealDir::create(root)?, key, online };
+        let to = Destination::directory(RealDir::create(root)?, "the feed");
+        let author = Self { to, key, online };
         RealDir::create(&root.join(format!("feeds/{feed}/stable/metadata")))?;
         let mut repository = author.repository(root, feed)?;
         let quorum = |key: &SigningKey| Quorum { keys: vec![key.public()], threshold: 1 };

@@ -22,6 +22,7 @@ mod guest;
 pub mod images;
 pub mod repo;
 mod site;
+pub mod storage;
 mod watcher;
 mod web;
 

@@ -3,10 +3,12 @@
 //! Everything is written under the name of its digest before anything names it, and nothing that is
 //! there is ever written again. What makes a version visible is the signed metadata, which come last.
 
+use std::io;
 use std::sync::Arc;
 
 use goldleaf_block::{BLOCK_SIZE, BlockRange, ReadBlocks};
-use goldleaf_host::{Dir, Progress, read_file, replace_file};
+use goldleaf_fetch::{Destination, Source};
+use goldleaf_host::{Content, Progress, Shelf};
 use goldleaf_store::Digest;
 use goldleaf_trust::Target;
 use goldleaf_wire::{BootProfile, Effort, Known, PackIndex, PackRef, WireMap, publish};
@@ -19,13 +21,14 @@ const MAP_LIMIT: u64 = 64 << 20;
 /// Longest pack that is read at once, in bytes: this program makes them a fourth of that.
 const PACK_LIMIT: u64 = 64 << 20;
 
-/// Writes versions into a feed's directory.
+/// Writes versions to where a feed is carried.
 pub struct Publisher {
-    pub(crate) packs: Arc<dyn Dir>,
-    pub(crate) deltas: Arc<dyn Dir>,
-    maps: Arc<dyn Dir>,
-    profiles: Arc<dyn Dir>,
-    versions: Arc<dyn Dir>,
+    source: Arc<dyn Source>,
+    packs: Arc<dyn Shelf>,
+    pub(crate) deltas: Arc<dyn Shelf>,
+    maps: Arc<dyn Shelf>,
+    profiles: Arc<dyn Shelf>,
+    versions: Arc<dyn Shelf>,
     /// How much is done to make it small.
     pub effort: Effort,
     known: Known,
@@ -59,22 +62,25 @@ impl Written {
 }
 
 impl Publisher {
-    /// Opens a feed's directory to write into it.
-    pub fn open(dir: &dyn Dir, effort: Effort) -> Result<Self, FeedError> {
-        let shelf = |name: &str| {
-            dir.create_dir(name).map_err(FeedError::io(format!("making the directory {name}")))
-        };
-        let (packs, deltas) = (shelf(names::PACKS)?, shelf(names::DELTAS)?);
-        let (maps, profiles) = (shelf(names::MAPS)?, shelf(names::PROFILES)?);
-        let versions = shelf(names::VERSIONS)?;
-        dir.sync().map_err(FeedError::io("making a feed's directory"))?;
-        let (known, written) = (Known::default(), Written::default());
-        Ok(Self { packs, deltas, maps, profiles, versions, effort, known, written })
+    /// Writes to where a feed is, or is to be.
+    pub fn new(to: &Destination, effort: Effort) -> Self {
+        let shelf = |name: &str| to.shelf.folder(name);
+        Self {
+            source: to.source.clone(),
+            packs: shelf(names::PACKS),
+            deltas: shelf(names::DELTAS),
+            maps: shelf(names::MAPS),
+            profiles: shelf(names::PROFILES),
+            versions: shelf(names::VERSIONS),
+            effort,
+            known: Known::default(),
+            written: Written::default(),
+        }
     }
 
     /// Learns what a disk that was published has, so that it is not published again.
     pub fn learn(&mut self, map: &Object, progress: &dyn Progress) -> Result<(), FeedError> {
-        let bytes = get(self.maps.as_ref(), &map.name()?, MAP_LIMIT)?;
+        let bytes = self.read(&names::map(&map.name()?), MAP_LIMIT)?;
         let mut packs = WireMap::from_bytes(&bytes)?.packs;
         packs.retain(|pack| !self.known.has_pack(pack));
         let total = packs.len() as u64;
@@ -100,8 +106,26 @@ impl Publisher {
         })
     }
 
+    /// A file of the feed.
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FeedError> {
+        match self.source.read(path, limit)? {
+            Some(bytes) if bytes.len() as u64 > limit => {
+                Err(FeedError::malformed(path, "longer than any"))
+            }
+            Some(bytes) => Ok(bytes),
+            None => Err(FeedError::Missing(path.into())),
+        }
+    }
+
+    /// What is before the frames of a pack.
+    pub(crate) fn head(&self, pack: &PackRef) -> Result<Vec<u8>, FeedError> {
+        let mut head = vec![0; pack.head_len as usize];
+        self.source.read_range(&names::pack(&pack.name), 0, &mut head)?;
+        Ok(head)
+    }
+
     fn blocks_of(&self, pack: &PackRef) -> Result<Vec<Digest>, FeedError> {
-        let bytes = get(self.packs.as_ref(), &pack.name, PACK_LIMIT)?;
+        let bytes = self.read(&names::pack(&pack.name), PACK_LIMIT)?;
         let cut = || FeedError::malformed(names::pack(&pack.name), "cut short");
         let head = bytes.get(..pack.head_len as usize).ok_or_else(cut)?;
         let mut blocks = Vec::new();
@@ -123,7 +147,7 @@ impl Publisher {
     ) -> Result<Object, FeedError> {
         let (packs, written) = (&self.packs, &mut self.written);
         let mut sink = |pack: &PackRef, bytes: Vec<u8>| {
-            put(packs.as_ref(), &pack.name, &bytes)?;
+            put(packs.as_ref(), &pack.name, Content::of(&bytes))?;
             written.packs += 1;
             written.pack_bytes += bytes.len() as u64;
             progress.at("writing packs", written.pack_bytes, 0);
@@ -147,28 +171,24 @@ impl Publisher {
     }
 }
 
-fn get(shelf: &dyn Dir, name: &Digest, limit: u64) -> Result<Vec<u8>, FeedError> {
-    read_file(shelf, &name.to_string(), limit)
-        .map_err(FeedError::io(format!("reading {name} of the feed")))
-}
-
 /// Writes a file under the name of its digest.
-fn write(shelf: &dyn Dir, bytes: &[u8]) -> Result<Object, FeedError> {
+fn write(shelf: &dyn Shelf, bytes: &[u8]) -> Result<Object, FeedError> {
     let name = Digest::of(bytes);
-    put(shelf, &name, bytes).map_err(FeedError::io(format!("writing {name} of the feed")))?;
+    put(shelf, &name, Content::of(bytes))
+        .map_err(FeedError::io(format!("writing {name} of the feed")))?;
     Ok(Object { digest: name.to_string(), len: bytes.len() as u64 })
 }
 
-/// Writes a file under the name of its digest, unless it is there.
-fn put(dir: &dyn Dir, name: &Digest, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a file under the name of its content, unless it is there.
+pub(crate) fn put(shelf: &dyn Shelf, name: &Digest, content: Content<'_>) -> io::Result<()> {
     let name = name.to_string();
-    match dir.open(&name) {
-        // Whoever wrote it may have been killed before its name was durable.
-        Ok(there) if there.len()? == bytes.len() as u64 => dir.sync(),
-        Ok(_) => replace_file(dir, &name, bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            replace_file(dir, &name, bytes)
-        }
-        Err(error) => Err(error),
+    match shelf.len_of(&name)? {
+        Some(len) if len == content.len()? => Ok(()),
+        Some(_) => shelf.replace(&name, content),
+        None => match shelf.add(&name, content) {
+            // Somebody else put the same there meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            put => put,
+        },
     }
 }

@@ -5,20 +5,19 @@ use std::io;
 
 use goldleaf_block::{BLOCK_SIZE, BlockError, BlockNo, ByteOffset, ReadBlocks};
 use goldleaf_cache::Cached;
-use goldleaf_host::{File, Progress};
+use goldleaf_host::{Content, Dir, Progress};
 use goldleaf_store::Digest;
 use goldleaf_wire::{
     DeltaEffort, DeltaRef, PackRef, PackRun, Pairing, Side, Versions, WireError, make_delta,
 };
 
+use crate::author::put;
 use crate::{FeedError, Publisher};
 
 /// What is written before the delta's head is known.
 const UNITS: &str = "units.new";
 /// Of how many parts of what the packs have it must save one to be worth its making.
 const WORTH: u64 = 10;
-/// Bytes that are copied at once.
-const PIECE: u64 = 1 << 20;
 
 /// A disk of a feed, and the content of its packs.
 pub struct Disk<'a> {
@@ -30,18 +29,18 @@ pub struct Disk<'a> {
 
 /// Two disks of a feed.
 pub struct Pair<'a> {
-    old: Content,
-    new: Content,
+    old: Packed,
+    new: Packed,
     pairing: Pairing<'a>,
 }
 
 /// Packs, and the content of each.
-struct Content {
+struct Packed {
     cached: Cached,
     packs: Vec<(PackRef, BlockNo)>,
 }
 
-impl Content {
+impl Packed {
     /// What a cache has of packs that are wanted.
     fn of(cached: Cached, is_wanted: impl Fn(&PackRef) -> bool) -> Self {
         let packs = cached.cache().packs().filter(|(pack, _)| is_wanted(pack)).collect();
@@ -59,8 +58,8 @@ impl<'a> Pair<'a> {
     pub fn new(old: Disk<'a>, new: Disk<'a>) -> Self {
         let pairing = Pairing::new(old.side, new.side);
         let names: HashSet<Digest> = pairing.new_packs().iter().map(|pack| pack.name).collect();
-        let new = Content::of(new.content, |pack| names.contains(&pack.name));
-        Self { old: Content::of(old.content, |_| true), new, pairing }
+        let new = Packed::of(new.content, |pack| names.contains(&pack.name));
+        Self { old: Packed::of(old.content, |_| true), new, pairing }
     }
 
     /// The packs that the new disk has and the old one has not.
@@ -85,10 +84,12 @@ impl Versions for Pair<'_> {
 
 impl Publisher {
     /// Publishes a delta from one disk to the other, both of which are published. `None` where it
-    /// would not be much smaller than the packs, or the new disk has none of its own.
+    /// would not be much smaller than the packs, or the new disk has none of its own. `scratch` has
+    /// room for it until it is published.
     pub fn delta(
         &mut self,
         pair: &Pair<'_>,
+        scratch: &dyn Dir,
         effort: DeltaEffort,
         progress: &dyn Progress,
     ) -> Result<Option<DeltaRef>, FeedError> {
@@ -100,11 +101,11 @@ impl Publisher {
         let limit = packed - packed / WORTH;
         let heads = packs.iter().map(|pack| self.head(pack)).collect::<Result<Vec<_>, _>>()?;
         let what = || FeedError::io("writing a delta");
-        match self.deltas.remove(UNITS) {
+        match scratch.remove(UNITS) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(what()(error)),
             _ => {}
         }
-        let units = self.deltas.create(UNITS).map_err(what())?;
+        let units = scratch.create(UNITS).map_err(what())?;
         let mut len = 0;
         let old: Vec<Digest> = pair.old.packs.iter().map(|(pack, _)| pack.name).collect();
         let made = make_delta(&old, &heads, pair, effort, &mut |unit| {
@@ -119,43 +120,13 @@ impl Publisher {
         };
         let made = made.filter(|(_, head)| len + (head.len() as u64) < limit);
         let published = made.map(|(name, head)| {
-            self.place(&name, &head, units.as_ref()).map_err(what())?;
+            let content = Content::with(&head, units.as_ref());
+            put(self.deltas.as_ref(), &name, content).map_err(what())?;
             Ok::<_, FeedError>(DeltaRef { name, len: len + head.len() as u64 })
         });
-        self.deltas.remove(UNITS).map_err(what())?;
+        scratch.remove(UNITS).map_err(what())?;
         let published = published.transpose()?;
         self.written.delta_bytes += published.map_or(0, |delta| delta.len);
         Ok(published)
-    }
-
-    /// What is before the frames of a pack.
-    fn head(&self, pack: &PackRef) -> Result<Vec<u8>, FeedError> {
-        let what = || FeedError::io(format!("reading {} of the feed", pack.name));
-        let file = self.packs.open(&pack.name.to_string()).map_err(what())?;
-        let mut head = vec![0; pack.head_len as usize];
-        file.read_exact_at(&mut head, 0).map_err(what())?;
-        Ok(head)
-    }
-
-    /// Puts a delta together under its name.
-    fn place(&self, name: &Digest, head: &[u8], units: &dyn File) -> io::Result<()> {
-        let (name, dir) = (name.to_string(), self.deltas.as_ref());
-        let temporary = format!("{name}.new");
-        match dir.remove(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = dir.create(&temporary)?;
-        file.write_all_at(head, 0)?;
-        let len = units.len()?;
-        let mut buf = vec![0; PIECE as usize];
-        for at in (0..len).step_by(PIECE as usize) {
-            let part = &mut buf[..(len - at).min(PIECE) as usize];
-            units.read_exact_at(part, at)?;
-            file.write_all_at(part, head.len() as u64 + at)?;
-        }
-        file.sync_data()?;
-        dir.rename(&temporary, &name)?;
-        dir.sync()
     }
 }

@@ -50,13 +50,23 @@ pub enum FeedError {
     },
     /// A frame, a pack or a map.
     #[error(transparent)]
-    Wire(#[from] WireError),
+    Wire(WireError),
     /// Where it is carried failed.
     #[error(transparent)]
     Fetch(#[from] goldleaf_fetch::FetchError),
     /// Signed metadata.
     #[error(transparent)]
     Trust(#[from] TrustError),
+}
+
+impl From<WireError> for FeedError {
+    fn from(error: WireError) -> Self {
+        match error {
+            // What it was given to failed, and nothing of the feed's.
+            WireError::Sink(source) => FeedError::Io { what: "writing to the feed".into(), source },
+            error => FeedError::Wire(error),
+        }
+    }
 }
 
 impl FeedError {

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod author;
+mod carry;
 mod deltas;
 mod error;
 pub mod names;
@@ -22,6 +23,7 @@ mod reader;
 mod version;
 
 pub use author::{Publisher, Written};
+pub use carry::Item;
 pub use deltas::{Disk, Pair};
 pub use error::FeedError;
 pub use names::Location;

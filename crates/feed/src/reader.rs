@@ -18,9 +18,9 @@ use crate::version::{LivePcVersion, Object, VERSION_MAX};
 use crate::{FeedError, names};
 
 /// Longest map that is read, in bytes.
-const MAP_MAX: u64 = 64 << 20;
+pub(crate) const MAP_MAX: u64 = 64 << 20;
 /// Longest boot profile that is read, in bytes.
-const PROFILE_MAX: u64 = 16 << 20;
+pub(crate) const PROFILE_MAX: u64 = 16 << 20;
 /// How often what came may be wrong, and another try is worth it: more than there are mirrors.
 const TRIES: usize = 8;
 
@@ -49,11 +49,13 @@ impl Channel {
         update(state, self, now)
     }
 
+    pub(crate) fn source(&self) -> &dyn Source {
+        self.source.as_ref()
+    }
+
     /// A version that a signed target vouches for.
     pub fn version(&self, target: &Target) -> Result<LivePcVersion, FeedError> {
-        let digest = target.hashes.get("blake3").and_then(|digest| Digest::parse(digest));
-        let digest =
-            digest.ok_or_else(|| FeedError::malformed("a target", "it has no BLAKE3 digest"))?;
+        let digest = digest_of(target)?;
         let limit = target.length.min(VERSION_MAX);
         let bytes = self.verified(&names::version(&digest), limit, &|bytes| {
             Ok(target.check("a version", bytes)?)
@@ -148,6 +150,12 @@ impl Metadata for Asking<'_> {
         self.given.replace(fetched.is_some().then(|| name.into()));
         Ok(fetched)
     }
+}
+
+/// The name of a version that a signed target vouches for.
+pub(crate) fn digest_of(target: &Target) -> Result<Digest, FeedError> {
+    let digest = target.hashes.get("blake3").and_then(|digest| Digest::parse(digest));
+    digest.ok_or_else(|| FeedError::malformed("a target", "it has no BLAKE3 digest"))
 }
 
 impl Metadata for Channel {

@@ -76,6 +76,16 @@ pub enum FetchError {
         /// HTTP's code.
         status: u16,
     },
+    /// A server that keeps objects says no, and why.
+    #[error("{at}: the storage answers {status}, {code}")]
+    Storage {
+        /// Where.
+        at: At,
+        /// HTTP's code.
+        status: u16,
+        /// The storage's word for it.
+        code: String,
+    },
     /// A page for people: somebody between here and the server wants them to log in.
     #[error("{at}: a web page came instead; does this network want a login?")]
     Portal {
@@ -157,6 +167,10 @@ impl FetchError {
             FetchError::Unreachable { .. } | FetchError::Length { .. } => true,
             // RFC 9110, section 15; RFC 6585, section 4: all that name a state of the server.
             FetchError::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=504),
+            // Somebody else writes the same object at this moment.
+            FetchError::Storage { status, .. } => {
+                matches!(status, 408 | 409 | 429 | 500 | 502..=504)
+            }
             FetchError::Io { source, .. } => is_broken(source),
             FetchError::All { errors } => errors.iter().any(FetchError::is_passing),
             FetchError::Location { .. }

@@ -1,8 +1,10 @@
-//! Where published bytes come from: a directory or a web server, believed for nothing.
+//! Where published bytes come from: a directory, a web server or a bucket, believed for nothing; and
+//! where they are put.
 //!
 //! ```text
 //!   open ─▶ Directory                    a stick, a share
-//!        └▶ Retrying ─▶ Web              http(s), single ranges, several connections
+//!        ├▶ Retrying ─▶ Web              http(s), single ranges, several connections
+//!        └▶ Retrying ─▶ Bucket           s3://BUCKET/PREFIX, with signed requests
 //!
 //!   Limited ─▶ Several ─┬▶ …             who asks sees one source
 //!                       └▶ …
@@ -17,6 +19,8 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod bucket;
+mod client;
 mod directory;
 mod error;
 mod limit;
@@ -31,10 +35,11 @@ mod web;
 
 use std::ops::{ControlFlow, Range};
 
+pub use bucket::{Account, Bucket};
 pub use directory::Directory;
 pub use error::{At, FetchError};
 pub use limit::{Limited, Rate};
-pub use open::{Options, open};
+pub use open::{Destination, Options, is_bucket, open};
 pub use retry::{Retrying, Tries};
 pub use several::Several;
 pub use watch::Patience;

@@ -29,26 +29,20 @@ impl Default for Tries {
     }
 }
 
-/// A source that tries again where [`FetchError::is_passing`]. A stream goes on where it broke.
-pub struct Retrying {
-    inner: Arc<dyn Source>,
+/// Tries again where [`FetchError::is_passing`].
+#[derive(Clone)]
+pub(crate) struct Again {
     tries: Tries,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
 
-impl Retrying {
-    /// `inner`, tried as often as `tries` says.
-    pub fn new(
-        inner: Arc<dyn Source>,
-        tries: Tries,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Self {
-        Self { inner, tries, clock, entropy }
+impl Again {
+    pub(crate) fn new(tries: Tries, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { tries, clock, entropy }
     }
 
-    fn patiently<T>(
+    pub(crate) fn patiently<T>(
         &self,
         mut once: impl FnMut() -> Result<T, FetchError>,
     ) -> Result<T, FetchError> {
@@ -75,18 +69,36 @@ impl Retrying {
     }
 }
 
+/// A source that tries again where [`FetchError::is_passing`]. A stream goes on where it broke.
+pub struct Retrying {
+    inner: Arc<dyn Source>,
+    again: Again,
+}
+
+impl Retrying {
+    /// `inner`, tried as often as `tries` says.
+    pub fn new(
+        inner: Arc<dyn Source>,
+        tries: Tries,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self { inner, again: Again::new(tries, clock, entropy) }
+    }
+}
+
 impl Source for Retrying {
     fn name(&self) -> &str {
         self.inner.name()
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, FetchError> {
-        self.patiently(|| self.inner.read(path, limit))
+        self.again.patiently(|| self.inner.read(path, limit))
     }
 
     fn stream(&self, path: &str, range: Range<u64>, take: &mut Take<'_>) -> Result<(), FetchError> {
         let mut next = range.start;
-        self.patiently(|| {
+        self.again.patiently(|| {
             self.inner.stream(path, next..range.end, &mut |piece| {
                 next += piece.len() as u64;
                 take(piece)

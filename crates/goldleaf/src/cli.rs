@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::commands;
 use crate::failure::Failure;
 use crate::output;
+use crate::place;
 use crate::progress::Console;
 use crate::worker;
 
@@ -80,6 +81,8 @@ enum Command {
     Feed(commands::feed::Command),
     Subscribe(commands::subscribe::Args),
     Update(commands::update::Args),
+    Export(commands::export::Args),
+    ServeStatic(commands::serve_static::Args),
     Pin(commands::pin::Args),
     Unpin(commands::pin::UnpinArgs),
     Doctor(commands::doctor::Args),
@@ -118,7 +121,8 @@ impl App {
 
     /// Opens the home.
     pub fn open(&self) -> Result<Home, Failure> {
-        Ok(Home::open(&self.home_path()?, worker::launcher()?)?)
+        let home = Home::open(&self.home_path()?, worker::launcher()?)?;
+        Ok(Home { account: place::account(), ..home })
     }
 
     /// Where progress is shown.
@@ -192,6 +196,8 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Feed(command) => commands::feed::run(app, command),
         Command::Subscribe(args) => commands::subscribe::run(app, &args),
         Command::Update(args) => commands::update::run(app, &args),
+        Command::Export(args) => commands::export::run(app, &args),
+        Command::ServeStatic(args) => commands::serve_static::run(app, &args),
         Command::Pin(args) => commands::pin::run(app, &args),
         Command::Unpin(args) => commands::pin::unpin(app, &args),
         Command::Doctor(args) => commands::doctor::run(app, &args),

@@ -244,6 +244,10 @@ impl From<FetchError> for Failure {
         use FailureKind::{Environment, User};
         match error {
             FetchError::Location { .. } => Self::of(User, &error),
+            FetchError::Storage { .. } => Self::of(Environment, &error).hint(
+                "check the bucket's name, and AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY",
+            ),
             _ => Self::of(Environment, &error)
                 .hint("check that the place can be reached; what runs here is as it was"),
         }

@@ -192,6 +192,8 @@ const COMMANDS: &[&str] = &[
     "feed show",
     "subscribe",
     "update",
+    "export",
+    "serve-static",
     "pin",
     "unpin",
     "start",

@@ -12,8 +12,9 @@ const COLUMNS_MAX: usize = 100;
 /// Packages in Cargo.lock, ours included. Raise it when a dependency is worth it, and say why.
 /// HTTP with TLS (`ureq`, `rustls`, `aws-lc-rs`) brought 30: 17 that are built here, and 13 that are
 /// only named, for systems and features that are not ours (`ring`, `windows-sys`). Key files brought 6
-/// (`pkcs8` and what it stands on).
-const LOCKED_MAX: usize = 190;
+/// (`pkcs8` and what it stands on). Buckets brought 12: requests that are signed, URLs, and the XML of
+/// lists (`rusty-s3`, `url`, `instant-xml`); with tables of all the world's letters it were 31.
+const LOCKED_MAX: usize = 202;
 
 /// Calls that library crates may not make, what to use instead, and which crates may.
 const BANNED: &[(&str, &str, &[&str])] = &[

@@ -12,6 +12,7 @@
 mod bugs;
 mod progress;
 mod real;
+mod shelf;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod steps;
@@ -28,6 +29,7 @@ pub use bugs::plant;
 pub use bugs::planted;
 pub use progress::{Progress, Silent};
 pub use real::{RealClock, RealDir, RealEntropy, file_from_fd};
+pub use shelf::{Content, ContentReader, DirShelf, Shelf};
 pub use steps::{Side, step};
 #[cfg(feature = "steps")]
 pub use steps::{StepHook, watch_steps};
@@ -108,13 +110,23 @@ pub trait Dir: Send + Sync {
 /// Writes `bytes` under `name` so that a crash leaves the old content or the new, never a mixture:
 /// temporary file, sync, rename, sync of the directory.
 pub fn replace_file(dir: &dyn Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    replace_with(dir, name, Content::of(bytes))
+}
+
+/// [`replace_file`], with what need not be in memory.
+pub fn replace_with(dir: &dyn Dir, name: &str, content: Content<'_>) -> io::Result<()> {
     let temporary = format!("{name}.new");
     match dir.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let file = dir.create(&temporary)?;
-    file.write_all_at(bytes, 0)?;
+    let mut at = 0;
+    content.pieces(&mut |piece| {
+        file.write_all_at(piece, at)?;
+        at += piece.len() as u64;
+        Ok(())
+    })?;
     if !planted("a record is replaced by one that is not synced") {
         file.sync_data()?;
     }

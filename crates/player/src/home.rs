@@ -19,6 +19,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use goldleaf_fetch::{Account, Options};
 use goldleaf_host::{
     Clock, Dir, Entropy, RealClock, RealDir, RealEntropy, planted, read_file, replace_file,
 };
@@ -50,6 +51,8 @@ pub struct Home {
     pub jobs: Arc<dyn Jobs>,
     /// Runs guests.
     pub hypervisor: Arc<dyn Hypervisor>,
+    /// How buckets are reached.
+    pub account: Account,
 }
 
 impl Home {
@@ -70,6 +73,7 @@ impl Home {
             launcher,
             jobs: Arc::new(Workers),
             hypervisor: Arc::new(QemuOverNbd),
+            account: Account::default(),
         })
     }
 
@@ -113,6 +117,12 @@ impl Home {
         let shelf = self.sub(shelf)?;
         shelf.dir(name).and_then(|dir| dir.sync()).map_err(what())?;
         shelf.sync().map_err(what())
+    }
+
+    /// How places that carry feeds are asked.
+    pub fn fetch_options(&self) -> Options {
+        let options = Options::new(self.clock.clone(), self.entropy.clone());
+        Options { account: self.account.clone(), ..options }
     }
 
     /// Unix time in whole seconds.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use goldleaf_cache::{Carried, Supply, SupplyError, Take};
 use goldleaf_feed::{Channel, OfferedDelta, PublishedImage, Publisher};
-use goldleaf_fetch::Directory;
+use goldleaf_fetch::{Destination, Directory};
 use goldleaf_figures::{Bar, Row, Table};
 use goldleaf_host::{Dir, RealDir, Silent};
 use goldleaf_image::Images;
@@ -135,7 +135,7 @@ pub fn make(args: &[&str]) -> Result<ExitCode> {
     let ground = Ground::open(Path::new(place))?;
     let feed = feed(&ground.place)?;
     let effort = Effort { level: FINAL, threads: THREADS };
-    let mut publisher = Publisher::open(feed.as_ref(), effort)?;
+    let mut publisher = Publisher::new(&Destination::directory(feed.clone(), "the feed"), effort);
     let differ =
         Differ { home: &ground.home, name: NAME, channel: &channel(&feed), progress: &Silent };
     let (from, to) = (serde_json::from_str(from)?, serde_json::from_str(to)?);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use goldleaf_feed::{Object, Publisher, names};
+use goldleaf_fetch::Destination;
 use goldleaf_figures::{Bar, Row, Table};
 use goldleaf_host::{RealDir, Silent};
 use goldleaf_image::order;
@@ -137,7 +138,7 @@ pub fn child(args: &[&str]) -> Result<ExitCode> {
     let feed = RealDir::create(&PathBuf::from(feed))?;
     let effort = Effort { level: level.parse()?, threads: THREADS };
     // The one place where the benchmark publishes: what endpoints are to fetch is made here.
-    let mut publisher = Publisher::open(feed.as_ref(), effort)?;
+    let mut publisher = Publisher::new(&Destination::directory(feed, "the feed"), effort);
     for map in known {
         publisher.learn(&map, &Silent)?;
     }

@@ -172,7 +172,7 @@ fn rest(boot: &BootProfile, all: &BootProfile) -> Vec<BlockRange> {
 /// Signs the first version, so that it can be subscribed to.
 fn offer(ground: &Ground, feed: &Path, made: &Made, profile: &BootProfile) -> Result<()> {
     let author = Author::begin(&ground.home, feed, FEED)?;
-    let publisher = Publisher::open(author.dir.as_ref(), Effort { level: FINAL, threads: 1 })?;
+    let publisher = Publisher::new(&author.to, Effort { level: FINAL, threads: 1 });
     let profile = publisher.profile(profile)?;
     let record = ground.home.images()?.open(V1, None)?.record;
     let version = LivePcVersion {

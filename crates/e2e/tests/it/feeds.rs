@@ -48,8 +48,8 @@ impl Office {
     /// A guest is booted for the first version only.
     fn publish(&self, again: Option<u64>, rehearsal: Option<Rehearsal>) -> PublishReport {
         let options = PublishOptions { again, rehearsal, ..self.author.options().unwrap() };
-        let dir = &self.author.dir;
-        let report = feeds::publish(&self.site.home, "office", dir, &options, &Silent);
+        let to = &self.author.to;
+        let report = feeds::publish(&self.site.home, "office", to, &options, &Silent);
         let report = report.unwrap();
         assert!(report.is_new && report.is_visible, "{report:?}");
         report

@@ -9,7 +9,7 @@ use goldleaf_block::{
 };
 use goldleaf_cache::{Cache, Cached, Carried, Supply, SupplyError, Take};
 use goldleaf_feed::{Channel, Disk, Pair, Publisher, names};
-use goldleaf_fetch::Directory;
+use goldleaf_fetch::{Destination, Directory};
 use goldleaf_host::sim::SimDir;
 use goldleaf_host::{Dir, Silent};
 use goldleaf_wire::{DeltaEffort, DeltaRef, DiskFile, Effort, Side, WireMap};
@@ -39,6 +39,11 @@ struct Feed {
     delta: DeltaRef,
 }
 
+fn publisher(dir: &SimDir) -> Publisher {
+    let effort = Effort { level: 1, threads: 2 };
+    Publisher::new(&Destination::directory(Arc::new(dir.clone()), "the feed"), effort)
+}
+
 fn publish(dir: &SimDir, publisher: &mut Publisher, content: &[u8]) -> WireMap {
     let file = SimDir::new().create("disk").unwrap();
     file.write_all_at(content, 0).unwrap();
@@ -64,7 +69,7 @@ fn feed() -> &'static Feed {
 /// As an author makes it, who has nothing but the feed.
 fn author() -> Feed {
     let dir = SimDir::new();
-    let mut publisher = Publisher::open(&dir, Effort { level: 1, threads: 2 }).unwrap();
+    let mut publisher = publisher(&dir);
     let maps = [file(0), file(1)].map(|content| publish(&dir, &mut publisher, &content));
     let extents = [(BlockNo(0), BlockRange::new(BlockNo(0), BlockCount(BLOCKS)))];
     let files = [DiskFile { path: b"a file", extents: &extents }];
@@ -72,7 +77,8 @@ fn author() -> Feed {
     let disk =
         |map| Disk { side: Side { map, files: &files }, content: cache(map, content.clone()) };
     let pair = Pair::new(disk(&maps[0]), disk(&maps[1]));
-    let delta = publisher.delta(&pair, EFFORT, &Silent).unwrap().expect("it is small");
+    let delta =
+        publisher.delta(&pair, &SimDir::new(), EFFORT, &Silent).unwrap().expect("it is small");
     assert_eq!(publisher.written.delta_bytes, delta.len);
     let len = |map: &WireMap| map.packs.iter().map(|pack| pack.len).sum::<u64>();
     assert!(delta.len * 50 < len(&maps[1]), "{} of {}", delta.len, len(&maps[1]));
@@ -245,15 +251,15 @@ fn another_length_or_another_delta_is_an_error() {
 #[test]
 fn a_delta_that_is_no_smaller_is_none() {
     let dir = SimDir::new();
-    let mut publisher = Publisher::open(&dir, Effort { level: 1, threads: 2 }).unwrap();
+    let mut publisher = publisher(&dir);
     let zeroes = vec![0; (BLOCKS * BLOCK_SIZE) as usize];
     let maps = [zeroes, file(1)].map(|content| publish(&dir, &mut publisher, &content));
     let content = channel(&dir).content();
     let disk = |map| Disk { side: Side { map, files: &[] }, content: cache(map, content.clone()) };
     let pair = Pair::new(disk(&maps[0]), disk(&maps[1]));
-    assert_eq!(publisher.delta(&pair, EFFORT, &Silent).unwrap(), None);
+    assert_eq!(publisher.delta(&pair, &SimDir::new(), EFFORT, &Silent).unwrap(), None);
     // Nothing is new.
     let pair = Pair::new(disk(&maps[1]), disk(&maps[1]));
-    assert_eq!(publisher.delta(&pair, EFFORT, &Silent).unwrap(), None);
-    assert!(dir.dir(names::DELTAS).unwrap().list().unwrap().is_empty());
+    assert_eq!(publisher.delta(&pair, &SimDir::new(), EFFORT, &Silent).unwrap(), None);
+    assert!(dir.dir(names::DELTAS).is_err(), "nothing was put there");
 }

@@ -11,7 +11,7 @@ use goldleaf_feed::{
     Channel, FORMAT, FeedError, LivePcVersion, Object, PublishedImage, PublishedLayer, Publisher,
     names,
 };
-use goldleaf_fetch::Directory;
+use goldleaf_fetch::{Destination, Directory};
 use goldleaf_host::sim::SimDir;
 use goldleaf_host::{Dir, Silent};
 use goldleaf_trust::TrustError;
@@ -26,6 +26,10 @@ fn disk(blocks: &[u8]) -> FileBlocks {
     let bytes: Vec<u8> = blocks.iter().flat_map(|block| [*block; BLOCK_SIZE as usize]).collect();
     file.write_all_at(&bytes, 0).unwrap();
     FileBlocks::new(file).unwrap()
+}
+
+fn publisher(dir: &SimDir) -> Publisher {
+    Publisher::new(&Destination::directory(Arc::new(dir.clone()), "the feed"), EFFORT)
 }
 
 fn publish(publisher: &mut Publisher, blocks: &[u8]) -> Object {
@@ -67,14 +71,14 @@ proptest! {
         second in prop::collection::vec(any::<u8>(), 1..300),
     ) {
         let dir = SimDir::new();
-        let mut publisher = Publisher::open(&dir, EFFORT).unwrap();
-        let one = publish(&mut publisher, &first);
+        let mut author = publisher(&dir);
+        let one = publish(&mut author, &first);
         // Another day, another process.
-        let mut publisher = Publisher::open(&dir, EFFORT).unwrap();
-        publisher.learn(&one, &Silent).unwrap();
-        let two = publish(&mut publisher, &second);
+        let mut author = publisher(&dir);
+        author.learn(&one, &Silent).unwrap();
+        let two = publish(&mut author, &second);
         let is_new = second.iter().any(|block| *block != 0 && !first.contains(block));
-        prop_assert_eq!(publisher.written.packs > 0, is_new);
+        prop_assert_eq!(author.written.packs > 0, is_new);
         let channel = channel(&dir);
         prop_assert_eq!(arrive(&channel, &channel.map(&one).unwrap()), first);
         prop_assert_eq!(arrive(&channel, &channel.map(&two).unwrap()), second);
@@ -101,7 +105,7 @@ fn version(map: Object) -> LivePcVersion {
 #[test]
 fn nothing_is_believed_that_is_not_vouched_for() {
     let dir = SimDir::new();
-    let mut publisher = Publisher::open(&dir, EFFORT).unwrap();
+    let mut publisher = publisher(&dir);
     let object = publish(&mut publisher, &[1, 2, 3]);
     let profile = BootProfile::new([BlockRange::new(BlockNo(1), BlockCount(2))], BlockCount(3));
     let read_first = publisher.profile(&profile).unwrap();
@@ -142,7 +146,7 @@ fn nothing_is_believed_that_is_not_vouched_for() {
 #[test]
 fn a47_a_layer_of_another_image_is_incompatible() {
     let dir = SimDir::new();
-    let mut publisher = Publisher::open(&dir, EFFORT).unwrap();
+    let mut publisher = publisher(&dir);
     let map = publish(&mut publisher, &[1]);
     let mut published = version(map.clone());
     published.layers.push(PublishedLayer {

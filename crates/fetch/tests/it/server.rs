@@ -12,6 +12,15 @@ use std::time::Duration;
 pub trait Out: Write {
     /// From now on one byte at a time, fifty in a second.
     fn drip(&mut self);
+    /// Reads the body of a request.
+    fn take_body(&mut self, ask: &Ask) -> io::Result<Vec<u8>>;
+}
+
+pub fn take_body(stream: &mut impl Read, ask: &Ask) -> io::Result<Vec<u8>> {
+    let head = ask.head.to_ascii_lowercase();
+    let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; len.parse().unwrap()];
+    stream.read_exact(&mut body).map(|()| body)
 }
 
 /// A request.
@@ -156,6 +165,10 @@ impl Write for Wire {
 impl Out for Wire {
     fn drip(&mut self) {
         self.drips = true;
+    }
+
+    fn take_body(&mut self, ask: &Ask) -> io::Result<Vec<u8>> {
+        take_body(self, ask)
     }
 }
 

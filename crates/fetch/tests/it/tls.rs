@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::server::{Ask, Out, Server, Stream, Wire, honest};
+use crate::server::{Ask, Out, Server, Stream, Wire, honest, take_body};
 use crate::world::{content, hasty, options, range, within};
 
 const CA: &[u8] = include_bytes!("tls/ca.pem");
@@ -22,6 +22,10 @@ const OTHER_NAME: (&[u8], &[u8]) =
 impl Out for StreamOwned<ServerConnection, Wire> {
     fn drip(&mut self) {
         self.sock.drips = true;
+    }
+
+    fn take_body(&mut self, ask: &Ask) -> io::Result<Vec<u8>> {
+        take_body(self, ask)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use goldleaf_host::RealDir;
 use goldleaf_player::feeds::{self, Effort, PublishOptions, PublishReport};
 use goldleaf_player::workshop::{Rehearsal, Until};
 use goldleaf_trust::SigningKey;
@@ -13,23 +12,24 @@ use crate::commands::key::{missing, secret};
 use crate::commands::start::AccelChoice;
 use crate::failure::Failure;
 use crate::output::{counted, size};
+use crate::place;
 
 /// What zstd is asked for where it is to be small, and where it is to be quick.
 const SMALL: i32 = 19;
 const QUICK: i32 = 3;
 
-/// Publish a LivePC into a directory that any web server or stick can carry
+/// Publish a LivePC into a directory that any web server or stick can carry, or into a bucket
 ///
 /// The current versions of its image and its layers become the newest version of a channel. What
 /// was published before is not written again: a version costs what is new in it. Endpoints see it
 /// when the image keys and the online key have signed; the first time, `goldleaf key root` begins
-/// the channel's metadata in DIR/feeds/NAME/CHANNEL/metadata.
+/// the channel's metadata in PLACE/feeds/NAME/CHANNEL/metadata.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The LivePC
     name: String,
-    /// The directory; several LivePCs share one
-    #[arg(long, value_name = "DIR")]
+    /// The directory, or s3://BUCKET/PREFIX; several LivePCs share one
+    #[arg(long, value_name = "PLACE")]
     to: PathBuf,
     /// The channel
     #[arg(long, default_value = "stable")]
@@ -104,10 +104,9 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         image_keys: keys,
         online_key: args.online_key.as_deref().map(secret).transpose()?,
     };
-    let failed = |error| Failure::io(format!("opening {}", args.to.display()), &error);
-    let dir = RealDir::create(&args.to).map_err(failed)?;
+    let to = place::create(&args.to)?;
     let console = app.console();
-    let report = feeds::publish(&home, &args.name, &dir, &options, &console)?;
+    let report = feeds::publish(&home, &args.name, &to, &options, &console)?;
     console.finish();
     let value = serde_json::json!({
         "livepc": args.name,

@@ -22,8 +22,9 @@ const ROOT_LIMIT: u64 = 64 << 10;
 /// `--root` it must be the one that somebody gave you.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where it is: an address or a directory, such as https://HOST/feeds/NAME or
-    /// /media/stick/feeds/NAME; a channel other than stable stands behind the name
+    /// Where it is: an address, a directory or a bucket, such as https://HOST/feeds/NAME,
+    /// /media/stick/feeds/NAME or s3://BUCKET/PREFIX/feeds/NAME; a channel other than stable stands
+    /// behind the name
     location: String,
     /// Its name here [default: the feed's]
     #[arg(long = "as", value_name = "NAME")]

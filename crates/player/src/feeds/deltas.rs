@@ -61,7 +61,7 @@ impl Differ<'_> {
             threads: publisher.effort.threads.min(THREADS_MAX),
             unit: ByteLen(UNIT_MAX),
         };
-        let delta = publisher.delta(&pair, effort, self.progress)?;
+        let delta = publisher.delta(&pair, bench.dir.as_ref(), effort, self.progress)?;
         bench.clear()?;
         Ok(delta.map(|delta| OfferedDelta::new(from.digest.clone(), &delta)))
     }

@@ -1,4 +1,4 @@
-//! Feeds: publishing LivePCs into a directory that anybody can carry, and following one.
+//! Feeds: publishing LivePCs to where anybody can carry them from, following one, and carrying it on.
 //!
 //! ```text
 //!   HOME/subscriptions/NAME/
@@ -13,6 +13,7 @@
 //! of them are as if they had been made here, but for what has not arrived yet of the image.
 
 mod deltas;
+mod export;
 mod forget;
 mod look;
 mod publish;
@@ -25,6 +26,7 @@ mod subscription;
 pub(crate) mod tests;
 
 pub use deltas::Differ;
+pub use export::{ExportOptions, Exported};
 pub(crate) use forget::{Followed, followed};
 pub use goldleaf_wire::Effort;
 pub use look::{FeedView, VersionView, look};

@@ -1,7 +1,6 @@
 //! Publishing: a LivePC's current versions become a version of a channel.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use goldleaf_block::{BlockNo, BlockRange, ByteLen, FileBlocks};
@@ -9,8 +8,7 @@ use goldleaf_feed::{
     Channel, FORMAT, LivePcVersion, Offer, OfferedDelta, PublishedImage, PublishedLayer, Publisher,
     Written, names, offers, target_name,
 };
-use goldleaf_fetch::Directory;
-use goldleaf_host::Dir;
+use goldleaf_fetch::Destination;
 use goldleaf_image::{ImageVersion, layout, order};
 use goldleaf_layer::Layer;
 use goldleaf_store::{LiveSet, Store, pack_file_name};
@@ -70,15 +68,14 @@ pub struct PublishReport {
 pub fn publish(
     home: &Home,
     name: &str,
-    dir: &Arc<dyn Dir>,
+    to: &Destination,
     options: &PublishOptions,
     listener: &dyn Listener,
 ) -> Result<PublishReport, PlayerError> {
     let livepc = crate::livepc::get(home, name)?;
-    let mut repository = repository(dir, name, &options.channel)?;
-    let carried = Arc::new(Directory::new(dir.clone(), "the feed"));
-    let channel = Channel::new(carried, name, &options.channel);
-    let work = Publishing { home, livepc: &livepc, dir, channel, options, listener };
+    let mut repository = repository(to, name, &options.channel)?;
+    let channel = Channel::new(to.source.clone(), name, &options.channel);
+    let work = Publishing { home, livepc: &livepc, to, channel, options, listener };
     let mut offered = match repository.targets()? {
         Some(targets) => offers(&targets)?,
         None => BTreeMap::new(),
@@ -123,16 +120,10 @@ fn targets(offered: BTreeMap<u64, (Offer, Target)>) -> Targets {
 }
 
 /// The signed metadata of a channel, which must have been begun, and for this channel.
-fn repository(dir: &Arc<dyn Dir>, feed: &str, channel: &str) -> Result<Repository, PlayerError> {
+fn repository(to: &Destination, feed: &str, channel: &str) -> Result<Repository, PlayerError> {
     let path = names::metadata(feed, channel);
-    let mut metadata = dir.clone();
-    for part in path.split('/') {
-        metadata = metadata.dir(part).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => PlayerError::Trust(TrustError::NotBegun),
-            _ => PlayerError::io(format!("opening {path}"))(error),
-        })?;
-    }
-    let repository = Repository::open(metadata)?;
+    let metadata = path.split('/').fold(to.shelf.clone(), |shelf, name| shelf.folder(name));
+    let repository = Repository::on(metadata)?;
     let Some(Line { feed: found, .. }) = repository.line() else {
         return Err(TrustError::NotBegun.into());
     };
@@ -163,7 +154,7 @@ fn sign(
 struct Publishing<'a> {
     home: &'a Home,
     livepc: &'a LivePc,
-    dir: &'a Arc<dyn Dir>,
+    to: &'a Destination,
     channel: Channel,
     options: &'a PublishOptions,
     listener: &'a dyn Listener,
@@ -199,7 +190,7 @@ impl Publishing<'_> {
         let mut deltas: Vec<_> =
             before.flat_map(|(offer, _)| offer.deltas.iter().cloned()).collect();
         let to = self.channel.version(target)?.image;
-        let mut publisher = Publisher::open(self.dir.as_ref(), self.options.effort)?;
+        let mut publisher = Publisher::new(self.to, self.options.effort);
         let (home, name) = (self.home, &self.livepc.name[..]);
         let differ = Differ { home, name, channel: &self.channel, progress: self.listener };
         for (_, target) in offered.values().rev().take(self.options.deltas) {
@@ -216,13 +207,13 @@ impl Publishing<'_> {
 
     /// Writes what is new.
     fn content(&self, before: &[LivePcVersion]) -> Result<(Target, Written), PlayerError> {
-        let mut publisher = Publisher::open(self.dir.as_ref(), self.options.effort)?;
+        let mut publisher = Publisher::new(self.to, self.options.effort);
         for version in before {
             publisher.learn(&version.image.map, self.listener)?;
         }
         let image = self.image(&mut publisher)?;
         // Layers travel in packs of their own: an endpoint may have them without the image.
-        let mut apart = Publisher::open(self.dir.as_ref(), self.options.effort)?;
+        let mut apart = Publisher::new(self.to, self.options.effort);
         for layer in before.iter().flat_map(|version| &version.layers) {
             apart.learn(&layer.map, self.listener)?;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use goldleaf_cache::Supply;
 use goldleaf_feed::{Channel, Location, Offer, offers};
-use goldleaf_fetch::{Options, Retrying, Several, Source, Tries, open};
+use goldleaf_fetch::{Retrying, Several, Source, Tries, open};
 use goldleaf_host::{Dir, Lock, Progress};
 use goldleaf_image::check_name;
 use goldleaf_trust::{Line, Root, State, Target, TrustError, introduce};
@@ -77,7 +77,7 @@ pub(super) fn source(
     locations: &[String],
     tries: Option<u32>,
 ) -> Result<Arc<dyn Source>, PlayerError> {
-    let mut options = Options::new(home.clock.clone(), home.entropy.clone());
+    let mut options = home.fetch_options();
     let usual = options.tries;
     let tries = Tries { count: tries.unwrap_or(usual.count), ..usual };
     if let [location] = locations {
@@ -95,8 +95,8 @@ pub struct Subscription {
     /// Its record.
     pub record: SubscriptionRecord,
     dir: Arc<dyn Dir>,
-    state: State,
-    channel: Channel,
+    pub(super) state: State,
+    pub(super) channel: Channel,
     _lock: Box<dyn Lock>,
 }
 

@@ -9,6 +9,7 @@ use goldleaf_block::{
     MapExtent, ReadBlocks, SourceIndex, Target,
 };
 use goldleaf_feed::{Channel, Publisher};
+use goldleaf_fetch::Destination;
 use goldleaf_fetch::Directory;
 use goldleaf_host::sim::SimDir;
 use goldleaf_host::{Dir, RealDir, Silent};
@@ -44,7 +45,7 @@ impl Shelf {
         let scratch = tempfile::tempdir().expect("scratch");
         let dir = RealDir::open(scratch.path()).expect("directory");
         let effort = Effort { level: 1, threads: 1 };
-        let publisher = Publisher::open(dir.as_ref(), effort).expect("publisher");
+        let publisher = Publisher::new(&Destination::directory(dir, "the feed"), effort);
         Self { scratch, publisher }
     }
 

@@ -210,6 +210,10 @@ impl Out for Counted<'_> {
     fn drip(&mut self) {
         self.out.drip();
     }
+
+    fn take_body(&mut self, ask: &Ask) -> io::Result<Vec<u8>> {
+        self.out.take_body(ask)
+    }
 }
 
 /// The files below a directory, by their paths.

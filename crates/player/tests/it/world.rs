@@ -21,7 +21,7 @@ use goldleaf_feed::{
     Channel, FORMAT, LivePcVersion, Location, Object, Offer, PublishedImage, PublishedLayer,
     Publisher, offers, target_name,
 };
-use goldleaf_fetch::Directory;
+use goldleaf_fetch::{Destination, Directory};
 use goldleaf_host::sim::SimDir;
 use goldleaf_host::{Clock, Dir, RealClock, RealDir, Silent, file_from_fd};
 use goldleaf_layer::{
@@ -159,7 +159,8 @@ impl Author {
 
     /// Publishes what there is of a disk, in packs of their own where `maps` knows none of it.
     pub fn disk(&mut self, blocks: &Blocks, len: BlockCount) -> Object {
-        let mut publisher = Publisher::open(self.dir.as_ref(), EFFORT).unwrap();
+        let mut publisher =
+            Publisher::new(&Destination::directory(self.dir.clone(), "the feed"), EFFORT);
         for map in &self.maps {
             publisher.learn(map, &Silent).unwrap();
         }
@@ -207,7 +208,8 @@ impl Author {
         let pack_len = file.len().unwrap();
         let blocks = ByteLen(pack_len).blocks();
         file.set_len(blocks.bytes().0).unwrap();
-        let mut publisher = Publisher::open(self.dir.as_ref(), EFFORT).unwrap();
+        let mut publisher =
+            Publisher::new(&Destination::directory(self.dir.clone(), "the feed"), EFFORT);
         let all = [BlockRange::new(BlockNo(0), blocks)];
         let map = publisher.disk(&FileBlocks::new(file).unwrap(), &all, &Silent).unwrap();
         PublishedLayer {

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use goldleaf_feed::Location;
+use goldleaf_fetch::Destination;
 use goldleaf_host::{Dir, Silent};
 use goldleaf_image::{ImageError, ImportOptions, import};
 use goldleaf_player::desktop::{self, StartOptions};
-use goldleaf_player::feeds::{self, Effort, PublishOptions, SubscribeOptions, Subscription};
+use goldleaf_player::feeds::{
+    self, Effort, ExportOptions, PublishOptions, SubscribeOptions, Subscription,
+};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::workshop::{Rehearsal, Until};
 use goldleaf_player::{Home, PlayerError, apps, bring, cache, collect, images, repair, workshop};
@@ -40,6 +43,7 @@ pub const CHAPTERS: &[Chapter] = &[
     ("deliver", "", deliver),
     ("publish", "", publish),
     ("follow", "", follow),
+    ("export", "export.", export),
     ("create", "", create),
     ("work", "", work),
     ("trouble", "", trouble),
@@ -167,6 +171,7 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
     }
     let (headless, until, accel) = (true, Until::Started, Some(Accel::Tcg));
     let rehearsal = Rehearsal { anew: false, headless, until, accel };
+    let to = Destination::directory(dir, "the feed");
     let options = PublishOptions {
         channel: "stable".into(),
         stage: 100,
@@ -179,7 +184,7 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
         online_key: Some(online),
     };
     let home = stage.with_guest(false, &[], &[]);
-    let report = feeds::publish(&home, LIVEPC, &dir, &options, &Silent)?;
+    let report = feeds::publish(&home, LIVEPC, &to, &options, &Silent)?;
     match report.version == version && report.is_visible {
         true => Ok(()),
         false => Err(format!("published {report:?}").into()),
@@ -211,12 +216,17 @@ fn carrier(stage: &Stage) -> Result<String> {
     Ok(text(&home.join("carried"))?.into())
 }
 
+/// What is followed, from where it is carried now: that may have been in another home.
+fn followed(stage: &Stage) -> Result<Subscription> {
+    let mut subscription = Subscription::open(&stage.home, FOLLOWED)?;
+    subscription.carry(&stage.home, vec![carrier(stage)?])?;
+    Ok(subscription)
+}
+
 /// Brings a version of what is followed, or the newest.
 fn bring_version(stage: &Stage, version: Option<u64>) -> Result<Subscription> {
     let home = &stage.home;
-    let mut subscription = Subscription::open(home, FOLLOWED)?;
-    // Where it was carried may have been another home.
-    subscription.carry(home, vec![carrier(stage)?])?;
+    let mut subscription = followed(stage)?;
     subscription.refresh(home)?;
     if version.is_some() {
         subscription.pin(version)?;
@@ -225,6 +235,19 @@ fn bring_version(stage: &Stage, version: Option<u64>) -> Result<Subscription> {
     arrival.fill(&|_| ControlFlow::Continue(()))?;
     arrival.adopt(home)?;
     Ok(subscription)
+}
+
+/// What is followed is carried on to another directory.
+fn export(stage: &Stage) -> Result<()> {
+    let dir = stage.home.dir.create_dir("exported")?;
+    let to = Destination::directory(dir, "a stick");
+    let options = ExportOptions { deltas: true, is_read: true, dry_run: false };
+    let mut subscription = followed(stage)?;
+    let report = subscription.export(&stage.home, &to, &options, &Silent)?;
+    match report.versions == [1] {
+        true => Ok(()),
+        false => Err(format!("exported {report:?}").into()),
+    }
 }
 
 fn create(stage: &Stage) -> Result<()> {

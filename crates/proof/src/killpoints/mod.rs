@@ -32,6 +32,8 @@ const STEPS: &[&str] = &[
     "desktop.forget",
     "desktop.identity",
     "desktop.remove",
+    "export.content",
+    "export.metadata",
     "guest.first",
     "guest.second",
     "image.abandon",

@@ -1,8 +1,9 @@
 //! Drafts: what is to be said, and the signatures that it has so far.
 
+use std::io;
 use std::time::Duration;
 
-use goldleaf_host::replace_file;
+use goldleaf_host::Content;
 use serde::Serialize;
 
 use super::name::Name;
@@ -179,10 +180,10 @@ impl Repository {
             _ => name.is_draft && name.version <= targets,
         };
         for name in self.names()?.into_iter().filter(overtaken) {
-            let removed = self.dir.remove(&name.to_string());
+            let removed = self.shelf.remove(&name.to_string());
             removed.map_err(io_error("removing a draft"))?;
         }
-        self.dir.sync().map_err(io_error("removing a draft"))
+        Ok(())
     }
 
     /// A name that somebody gave, of a draft that can still become something.
@@ -221,16 +222,39 @@ impl Repository {
 
     fn write_draft<T: Serialize>(&self, draft: &Draft<'_, T>) -> Result<String, TrustError> {
         let name = Name::draft(draft.role, draft.version).to_string();
-        self.write(&name, draft.role, &sign(draft, &[])?)?;
+        self.write_new(&name, draft.role, &sign(draft, &[])?)?;
         Ok(name)
     }
 
     /// Makes a file durable, unless clients would refuse its length.
     pub(super) fn write(&self, name: &str, role: Role, bytes: &[u8]) -> Result<(), TrustError> {
-        let limit = limit(role);
-        if bytes.len() as u64 > limit {
-            return Err(TrustError::TooLarge { what: name.into(), limit });
+        fits(name, role, bytes)?;
+        self.shelf.replace(name, Content::of(bytes)).map_err(io_error("writing metadata"))
+    }
+
+    /// Makes a file durable that was not there. [`TrustError::Busy`] when it is: where there are no
+    /// locks, this is how somebody else is noticed who chose the same number.
+    pub(super) fn write_new(&self, name: &str, role: Role, bytes: &[u8]) -> Result<(), TrustError> {
+        fits(name, role, bytes)?;
+        match self.shelf.add(name, Content::of(bytes)) {
+            // A server that was asked twice, because its first answer was lost.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if self.read_named(name, limit(role))? == bytes {
+                    Ok(())
+                } else {
+                    Err(TrustError::Busy)
+                }
+            }
+            written => written.map_err(io_error("writing metadata")),
         }
-        replace_file(self.dir.as_ref(), name, bytes).map_err(io_error("writing metadata"))
+    }
+}
+
+/// What is longer than clients read is not written.
+fn fits(name: &str, role: Role, bytes: &[u8]) -> Result<(), TrustError> {
+    let limit = limit(role);
+    match bytes.len() as u64 > limit {
+        true => Err(TrustError::TooLarge { what: name.into(), limit }),
+        false => Ok(()),
     }
 }

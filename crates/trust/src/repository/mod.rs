@@ -29,7 +29,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldleaf_host::{Dir, Lock, read_file};
+use goldleaf_host::{Dir, DirShelf, Lock, Shelf};
 use serde::de::DeserializeOwned;
 
 use crate::json::{Envelope, parse};
@@ -57,7 +57,7 @@ pub const ROOT_LIFE: Duration = DAY.saturating_mul(365);
 
 /// A feed's directory of metadata.
 pub struct Repository {
-    dir: Arc<dyn Dir>,
+    shelf: Arc<dyn Shelf>,
     /// All of them, the first one first.
     roots: Vec<Signed<Root>>,
 }
@@ -70,10 +70,15 @@ struct Current {
 }
 
 impl Repository {
-    /// Opens a directory, which may be empty, and verifies its roots as a client that knows the
-    /// first one does (section 5.3). [`TrustError::Missing`] when one of them is not there.
+    /// Opens a directory, which may be empty. Errors as [`on`](Self::on).
     pub fn open(dir: Arc<dyn Dir>) -> Result<Self, TrustError> {
-        let mut repository = Self { dir, roots: Vec::new() };
+        Self::on(Arc::new(DirShelf::new(dir)))
+    }
+
+    /// Opens a shelf, which may be empty, and verifies its roots as a client that knows the first
+    /// one does (section 5.3). [`TrustError::Missing`] when one of them is not there.
+    pub fn on(shelf: Arc<dyn Shelf>) -> Result<Self, TrustError> {
+        let mut repository = Self { shelf, roots: Vec::new() };
         repository.reload()?;
         Ok(repository)
     }
@@ -114,7 +119,7 @@ impl Repository {
 
     /// Keeps other processes from writing, and sees what they wrote before.
     fn hold(&mut self) -> Result<Box<dyn Lock>, TrustError> {
-        let lock = self.dir.try_lock("lock").map_err(io_error("locking the metadata"))?;
+        let lock = self.shelf.try_lock("lock").map_err(io_error("locking the metadata"))?;
         self.reload()?;
         lock.ok_or(TrustError::Busy)
     }
@@ -176,7 +181,7 @@ impl Repository {
     }
 
     fn read_named(&self, name: &str, limit: u64) -> Result<Vec<u8>, TrustError> {
-        read_file(self.dir.as_ref(), name, limit).map_err(|source| match source.kind() {
+        self.shelf.read(name, limit).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => TrustError::Missing(name.into()),
             io::ErrorKind::InvalidData => TrustError::TooLarge { what: name.into(), limit },
             _ => TrustError::Io { what: "reading metadata", source },
@@ -185,8 +190,8 @@ impl Repository {
 
     /// The versioned files that are there.
     fn names(&self) -> Result<Vec<Name>, TrustError> {
-        let items = self.dir.list().map_err(io_error("listing metadata"))?;
-        Ok(items.iter().filter_map(|item| Name::parse(&item.name)).collect())
+        let names = self.shelf.list().map_err(io_error("listing metadata"))?;
+        Ok(names.iter().filter_map(|name| Name::parse(name)).collect())
     }
 
     /// The highest version among some files; 0 when there is none.

@@ -81,7 +81,11 @@ impl Repository {
         let _held = self.hold()?;
         let Plan { writes, published } = self.plan(online, now)?;
         for (name, role, bytes) in &writes {
-            self.write(name, *role, bytes)?;
+            match role {
+                // Its number was not used before, by anybody.
+                Role::Snapshot => self.write_new(name, *role, bytes)?,
+                _ => self.write(name, *role, bytes)?,
+            }
         }
         self.reload()?;
         self.forget_drafts()?;

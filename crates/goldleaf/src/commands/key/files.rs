@@ -6,11 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use goldleaf_host::{Clock, RealClock, RealDir};
+use goldleaf_host::{Clock, RealClock};
 use goldleaf_trust::{Key, Repository, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::place;
 
 /// Longest file of a key that is read, in bytes: fifty times what one has.
 const KEY_LIMIT: u64 = 8 << 10;
@@ -81,11 +82,9 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Opens a feed's directory.
+/// Opens a feed's directory, or its place in a bucket.
 pub fn repository(dir: &Path) -> Result<Repository, Failure> {
-    let opened = RealDir::open(dir)
-        .map_err(|error| Failure::io(format!("opening {}", dir.display()), &error))?;
-    Ok(Repository::open(opened)?)
+    Ok(Repository::on(place::open(dir)?.shelf)?)
 }
 
 /// The time, since 1970-01-01T00:00:00Z.

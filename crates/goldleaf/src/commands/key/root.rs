@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use goldleaf_host::RealDir;
 use goldleaf_trust::{Line, Repository};
 
 use super::files;
 use super::keys::KeyArgs;
 use crate::cli::App;
 use crate::failure::Failure;
+use crate::place;
 
 /// Begin a feed: draft the root that says who may sign what
 ///
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 /// they subscribe.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the feed's metadata; made when it is missing
+    /// The directory of the feed's metadata, made when it is missing; or its place in a bucket
     dir: PathBuf,
     /// Id of the organisation
     #[arg(long, value_name = "NAME")]
@@ -33,11 +33,10 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let authority = args.keys.first()?;
     // Refused before a directory is made for it.
     authority.to_root()?;
-    let dir = RealDir::create(&args.dir)
-        .map_err(|error| Failure::io(format!("opening {}", args.dir.display()), &error))?;
+    let shelf = place::create(&args.dir)?.shelf;
     let line = Line { organisation: args.organisation.clone(), feed: args.feed.clone() };
     let expires = files::in_days(args.keys.days());
-    let draft = Repository::open(dir)?.draft_first_root(&line, &authority, expires)?;
+    let draft = Repository::on(shelf)?.draft_first_root(&line, &authority, expires)?;
     let threshold = authority.root.threshold;
     let value = serde_json::json!({ "drafts": [draft], "missing": threshold });
     app.answer(&value, || {

@@ -9,6 +9,7 @@ use super::files;
 use crate::cli::App;
 use crate::failure::Failure;
 use crate::output::{Table, counted, printable, when};
+use crate::place;
 
 /// Show who may sign what, who signed, and what expires when
 ///
@@ -21,12 +22,14 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
-    if args.path.is_dir() {
+    let is_metadata = args.path.extension().is_some_and(|extension| extension == "json");
+    let is_in_bucket = place::is_in_bucket(&args.path);
+    if args.path.is_dir() || is_in_bucket && !is_metadata {
         let repository = files::repository(&args.path)?;
         let all = repository.standing()?;
         return tell(app, &repository, &all);
     }
-    if files::is_key(&args.path)? {
+    if !is_in_bucket && files::is_key(&args.path)? {
         return tell_key(app, &args.path);
     }
     let name = args.path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -7,6 +7,7 @@ use goldleaf_trust::{Role, Standing};
 use super::{files, show};
 use crate::cli::App;
 use crate::failure::Failure;
+use crate::place;
 
 /// Add a signature to a draft in a feed's directory
 ///
@@ -25,7 +26,7 @@ pub struct Args {
 pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let key = files::secret(&args.key)?;
     let name = args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if !args.file.is_file() {
+    if !args.file.is_file() && !place::is_in_bucket(&args.file) {
         return Err(Failure::user(format!("{} is not a file", args.file.display()))
             .hint("a draft that is complete has been put in place already"));
     }
