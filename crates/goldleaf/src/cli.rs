@@ -78,6 +78,7 @@ enum Command {
     #[command(subcommand)]
     Feed(commands::feed::Command),
     Subscribe(commands::subscribe::Args),
+    Unsubscribe(commands::unsubscribe::Args),
     Update(commands::update::Args),
     Pin(commands::pin::Args),
     Unpin(commands::pin::UnpinArgs),
@@ -189,6 +190,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Publish(args) => commands::publish::run(app, &args),
         Command::Feed(command) => commands::feed::run(app, command),
         Command::Subscribe(args) => commands::subscribe::run(app, &args),
+        Command::Unsubscribe(args) => commands::unsubscribe::run(app, &args),
         Command::Update(args) => commands::update::run(app, &args),
         Command::Pin(args) => commands::pin::run(app, &args),
         Command::Unpin(args) => commands::pin::unpin(app, &args),

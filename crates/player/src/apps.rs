@@ -122,7 +122,7 @@ pub fn add_version(
 pub fn check_unused(home: &Home, name: &str) -> Result<(), PlayerError> {
     get(home, name)?;
     for livepc in crate::livepc::list(home)? {
-        if livepc.layers.iter().any(|layer| layer == name) {
+        if livepc.possible().any(|livepc| livepc.layers.iter().any(|layer| layer == name)) {
             let detail = format!("LivePC `{}` has it", livepc.name);
             return Err(PlayerError::Busy { kind: "layer", name: name.into(), detail });
         }
