@@ -22,15 +22,15 @@ const DELAY: Duration = Duration::from_millis(20);
 const RATE: u64 = 50_000_000 / 8;
 
 /// Somebody who publishes: one image key and one online key.
-struct Author {
-    site: Site,
+pub struct Author {
+    pub site: Site,
     dir: Arc<dyn Dir>,
     key: SigningKey,
     online: SigningKey,
 }
 
 impl Author {
-    fn new(root: &Path) -> Self {
+    pub fn new(root: &Path) -> Self {
         let site = Site::new().unwrap();
         let key = SigningKey::generate(site.home.entropy.as_ref()).unwrap();
         let online = SigningKey::generate(site.home.entropy.as_ref()).unwrap();
@@ -47,7 +47,8 @@ impl Author {
         Self { site, dir, key, online }
     }
 
-    fn layer(&self, files: &[(&str, &str)]) {
+    /// The next version of the layer.
+    pub fn layer(&self, files: &[(&str, &str)]) {
         let tree = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = tree.path().join(path);
@@ -58,7 +59,20 @@ impl Author {
         bring::add_layer(&self.site.home, "tool", IMAGE, &sources, &Silent).unwrap();
     }
 
-    fn publish(&self, again: Option<u64>) -> PublishReport {
+    /// The LivePC `office`: the image with the layer.
+    pub fn livepc(&self) {
+        let new = NewLivePc {
+            name: "office".into(),
+            image: IMAGE.into(),
+            layers: vec!["tool".into()],
+            memory_mib: 512,
+            cpus: 2,
+            rules: None,
+        };
+        livepc::create(&self.site.home, new).unwrap();
+    }
+
+    pub fn publish(&self, again: Option<u64>) -> PublishReport {
         let copy = |key: &SigningKey| SigningKey::from_pem(&key.to_pem()).unwrap();
         let options = PublishOptions {
             channel: "stable".into(),
@@ -77,7 +91,8 @@ impl Author {
     }
 }
 
-fn update(endpoint: &Site) -> Arrival {
+/// Brings what is wanted, as `goldleaf update` does.
+pub fn update(endpoint: &Site) -> Arrival {
     let mut subscription = Subscription::open(&endpoint.home, "office").unwrap();
     let wanted = subscription.refresh(&endpoint.home).unwrap();
     let arrival = subscription.take(&endpoint.home, &wanted, &Silent).unwrap();
@@ -96,15 +111,7 @@ fn a_livepc_travels_by_any_web_server() {
     let shelf = tempfile::tempdir().unwrap();
     let author = Author::new(shelf.path());
     author.layer(&[("opt/tool/version", "one\n"), ("opt/tool/same", &"same ".repeat(100_000))]);
-    let new = NewLivePc {
-        name: "office".into(),
-        image: IMAGE.into(),
-        layers: vec!["tool".into()],
-        memory_mib: 512,
-        cpus: 2,
-        rules: None,
-    };
-    livepc::create(&author.site.home, new).unwrap();
+    author.livepc();
     let first = author.publish(None);
     assert_eq!(first.version, 1);
 

@@ -10,3 +10,4 @@ mod packages;
 mod partitions;
 mod power;
 mod reset;
+mod trial;
