@@ -80,6 +80,7 @@ enum Command {
     #[command(subcommand)]
     Feed(commands::feed::Command),
     Subscribe(commands::subscribe::Args),
+    Unsubscribe(commands::unsubscribe::Args),
     Update(commands::update::Args),
     Export(commands::export::Args),
     ServeStatic(commands::serve_static::Args),
@@ -195,6 +196,7 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Publish(args) => commands::publish::run(app, &args),
         Command::Feed(command) => commands::feed::run(app, command),
         Command::Subscribe(args) => commands::subscribe::run(app, &args),
+        Command::Unsubscribe(args) => commands::unsubscribe::run(app, &args),
         Command::Update(args) => commands::update::run(app, &args),
         Command::Export(args) => commands::export::run(app, &args),
         Command::ServeStatic(args) => commands::serve_static::run(app, &args),

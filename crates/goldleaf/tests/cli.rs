@@ -191,6 +191,7 @@ const COMMANDS: &[&str] = &[
     "publish",
     "feed show",
     "subscribe",
+    "unsubscribe",
     "update",
     "export",
     "serve-static",

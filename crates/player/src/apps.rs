@@ -131,7 +131,7 @@ pub(crate) fn forget(home: &Home, name: &str, versions: &BTreeSet<u32>) -> Resul
 pub fn check_unused(home: &Home, name: &str) -> Result<(), PlayerError> {
     get(home, name)?;
     for livepc in crate::livepc::list(home)? {
-        if livepc.layers.iter().any(|layer| layer == name) {
+        if livepc.possible().any(|livepc| livepc.layers.iter().any(|layer| layer == name)) {
             let detail = format!("LivePC `{}` has it", livepc.name);
             return Err(PlayerError::Busy { kind: "layer", name: name.into(), detail });
         }

@@ -20,9 +20,11 @@ pub struct InUse {
 /// A version of an image, and layers with theirs; the current one for `None`.
 type Versions<'a> = (Option<u32>, Vec<(&'a String, Option<u32>)>);
 
-/// What desktops of a LivePC may be started on.
-fn starts(livepc: &LivePc) -> Vec<Versions<'_>> {
-    vec![(livepc.image_version(), livepc.layer_versions().collect())]
+/// What desktops of a LivePC may be started on: what was before a version on trial, too.
+fn starts(livepc: &LivePc) -> impl Iterator<Item = Versions<'_>> {
+    let before = livepc.trial.as_ref().map(|trial| &*trial.before);
+    let editions = [Some(livepc), before].into_iter().flatten();
+    editions.map(|edition| (edition.image_version(), edition.layer_versions().collect()))
 }
 
 impl InUse {

@@ -1,6 +1,9 @@
 //! LivePCs: what is published and subscribed to. An image, an order of apps layers, rules,
 //! hardware.
 
+pub mod trial;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use goldleaf_host::Dir;
@@ -10,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::{read_record, step, write_record};
 use crate::{Home, PlayerError};
+use trial::Trial;
 
 /// Format of the records that this program writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -36,6 +40,12 @@ pub struct LivePc {
     /// Of one that is subscribed to: what of it runs here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edition: Option<Edition>,
+    /// While no guest came up on that yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+    /// Versions that did not come up here, and are not adopted again unless a person asks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub failed: BTreeSet<u64>,
 }
 
 /// A published version of a LivePC, as it is here. With it the whole record changes in one move.
@@ -52,6 +62,16 @@ pub struct Edition {
 }
 
 impl LivePc {
+    /// Number of its edition in its channel.
+    pub fn version(&self) -> Option<u64> {
+        self.edition.as_ref().map(|edition| edition.version)
+    }
+
+    /// It and, while it is on trial, what it may be again.
+    pub fn possible(&self) -> impl Iterator<Item = &Self> {
+        [self].into_iter().chain(self.trial.iter().map(|trial| trial.before.as_ref()))
+    }
+
     /// Which version of the image desktops are to run; the current one for `None`.
     pub fn image_version(&self) -> Option<u32> {
         self.edition.as_ref().map(|edition| edition.image_version)
@@ -161,6 +181,8 @@ pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
         cpus: new.cpus,
         created_unix_secs: home.now_unix_secs(),
         edition: None,
+        trial: None,
+        failed: BTreeSet::new(),
     };
     step("livepc.create", || {
         write_record(own.as_ref(), "livepc.json", &record)?;
@@ -169,18 +191,23 @@ pub fn create(home: &Home, new: NewLivePc) -> Result<LivePc, PlayerError> {
     Ok(record)
 }
 
-/// Writes the record of a LivePC that is subscribed to: one durable move, by which its image,
-/// layers, rules and hardware become others at once.
-pub fn adopt(home: &Home, record: &LivePc) -> Result<(), PlayerError> {
-    check_name(&record.name)?;
-    home.settle("images", &record.image)?;
-    record.layers.iter().try_for_each(|layer| home.settle("layers", layer))?;
+/// Makes a LivePC that is subscribed to what a new edition says: one durable move, by which its
+/// image, layers, rules and hardware become others at once. The edition is on trial then, unless
+/// it is the first or was good before. Returns whether anything changed: an edition that failed
+/// here is not adopted.
+pub fn adopt(home: &Home, new: &LivePc) -> Result<bool, PlayerError> {
+    check_name(&new.name)?;
+    home.settle("images", &new.image)?;
+    new.layers.iter().try_for_each(|layer| home.settle("layers", layer))?;
     let dir = dir(home)?;
-    let own = dir.create_dir(&record.name).map_err(PlayerError::io("making a LivePC"))?;
+    let own = dir.create_dir(&new.name).map_err(PlayerError::io("making a LivePC"))?;
+    let _lock = trial::lock(home, own.as_ref(), &new.name)?;
+    let Some(record) = trial::adopted(open(home, &new.name)?, new) else { return Ok(false) };
     step("livepc.adopt", || {
-        write_record(own.as_ref(), "livepc.json", record)?;
+        write_record(own.as_ref(), "livepc.json", &record)?;
         dir.sync().map_err(PlayerError::io("making a LivePC"))
-    })
+    })?;
+    Ok(true)
 }
 
 /// Refuses, naming it, when a desktop is an instance of a LivePC.
@@ -204,3 +231,6 @@ pub fn delete(home: &Home, name: &str) -> Result<(), PlayerError> {
     step("livepc.forget", || own.remove("livepc.json").map_err(what()))?;
     step("livepc.remove", || dir.remove_dir_all(name).map_err(what()))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -78,6 +78,8 @@ pub enum MachineNews {
 pub trait Owner {
     /// Hears what happens.
     fn news(&mut self, news: &MachineNews);
+    /// Is called again and again while the machine runs.
+    fn tick(&mut self);
     /// The guest rebooted and is paused: files the session and gives the disk of the next one.
     fn next_disk(&mut self) -> Result<Arc<dyn WriteBlocks>, PlayerError>;
     /// What the session changed so far.
@@ -223,6 +225,7 @@ impl Running<'_> {
                 }
             }
             self.press_on()?;
+            self.owner.tick();
         }
     }
 

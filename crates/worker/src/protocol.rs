@@ -351,7 +351,8 @@ pub struct HarvestReply {
     pub summary: Summary,
     /// Whether every dirty block was explained, so that no full comparison was needed.
     pub explained: bool,
-    /// Transactions of the journal that were replayed.
+    /// Blocks that journals brought when they were replayed. A volume that was not unmounted in
+    /// order has some, its superblock at least.
     pub replayed: u64,
     /// The guest hibernated: it is to go on where it was, and nothing is to be filed.
     pub hibernated: bool,

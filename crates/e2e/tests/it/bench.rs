@@ -83,6 +83,7 @@ impl Bench {
     /// What the layers are over a version of an image.
     pub fn try_compose(&self, image: &str, version: u32) -> Result<(Stack, Composed), PlayerError> {
         let versions = StackVersions {
+            edition: None,
             image: (image.into(), version),
             apps: self.apps.iter().map(|name| (name.clone(), 1)).collect(),
             private: self.private.clone(),

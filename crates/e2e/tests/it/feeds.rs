@@ -22,19 +22,20 @@ const DELAY: Duration = Duration::from_millis(20);
 const RATE: u64 = 50_000_000 / 8;
 
 /// Somebody who publishes what is on a site.
-struct Office {
-    site: Site,
+pub struct Office {
+    pub site: Site,
     author: Author,
 }
 
 impl Office {
-    fn new(root: &Path) -> Self {
+    pub fn new(root: &Path) -> Self {
         let site = Site::new().unwrap();
         let author = Author::begin(&site.home, root, "office").unwrap();
         Self { site, author }
     }
 
-    fn layer(&self, files: &[(&str, &str)]) {
+    /// The next version of the layer.
+    pub fn layer(&self, files: &[(&str, &str)]) {
         let tree = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = tree.path().join(path);
@@ -45,8 +46,20 @@ impl Office {
         bring::add_layer(&self.site.home, "tool", IMAGE, &sources, &Silent).unwrap();
     }
 
-    /// A guest is booted for the first version only.
-    fn publish(&self, again: Option<u64>, rehearsal: Option<Rehearsal>) -> PublishReport {
+    /// The LivePC `office`: the image with the layer.
+    pub fn livepc(&self) {
+        let new = NewLivePc {
+            name: "office".into(),
+            image: IMAGE.into(),
+            layers: vec!["tool".into()],
+            memory_mib: 512,
+            cpus: 2,
+            rules: None,
+        };
+        livepc::create(&self.site.home, new).unwrap();
+    }
+
+    pub fn publish(&self, again: Option<u64>, rehearsal: Option<Rehearsal>) -> PublishReport {
         let options = PublishOptions { again, rehearsal, ..self.author.options().unwrap() };
         let to = &self.author.to;
         let report = feeds::publish(&self.site.home, "office", to, &options, &Silent);
@@ -56,7 +69,8 @@ impl Office {
     }
 }
 
-fn update(endpoint: &Site) -> Arrival {
+/// Brings what is wanted, as `goldleaf update` does.
+pub fn update(endpoint: &Site) -> Arrival {
     let mut subscription = Subscription::open(&endpoint.home, "office").unwrap();
     let wanted = subscription.refresh(&endpoint.home).unwrap();
     let arrival = subscription.take(&endpoint.home, &wanted, &Silent).unwrap();
@@ -75,15 +89,8 @@ fn a_livepc_travels_by_any_web_server() {
     let shelf = tempfile::tempdir().unwrap();
     let author = Office::new(shelf.path());
     author.layer(&[("opt/tool/version", "one\n"), ("opt/tool/same", &"same ".repeat(100_000))]);
-    let new = NewLivePc {
-        name: "office".into(),
-        image: IMAGE.into(),
-        layers: vec!["tool".into()],
-        memory_mib: 512,
-        cpus: 2,
-        rules: None,
-    };
-    livepc::create(&author.site.home, new).unwrap();
+    author.livepc();
+    // A guest is booted for the first version only.
     let rehearsal =
         Rehearsal { anew: false, headless: true, until: Until::Started, accel: Some(Accel::Tcg) };
     let first = author.publish(None, Some(rehearsal));
@@ -109,7 +116,6 @@ fn a_livepc_travels_by_any_web_server() {
 
     // It works while it arrives, and the link is taken away for a while.
     desk.session(|console| {
-        eprintln!("LOGIN carried {}", link.carried());
         assert_eq!(console.run("cat /opt/tool/version")?, "one");
         link.cut(true);
         console.run("useradd -m ada && echo mine >/home/ada/document")?;

@@ -11,3 +11,4 @@ mod partitions;
 mod power;
 mod reset;
 mod storage;
+mod trial;

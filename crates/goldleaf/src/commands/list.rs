@@ -23,6 +23,9 @@ pub fn run(app: &App, _args: &Args) -> Result<(), Failure> {
                 "name": status.name,
                 "livepc": status.livepc,
                 "state": status.state,
+                "version": status.version,
+                "trial_starts": status.trial_starts,
+                "failed_versions": status.failed_versions,
                 "last_filed_unix_secs": status.record.last.as_ref().map(|last| last.at_unix_secs),
             })
         })

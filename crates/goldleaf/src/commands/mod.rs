@@ -31,4 +31,5 @@ pub mod start;
 pub mod status;
 pub mod stop;
 pub mod subscribe;
+pub mod unsubscribe;
 pub mod update;

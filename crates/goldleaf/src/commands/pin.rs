@@ -7,7 +7,8 @@ use crate::failure::Failure;
 
 /// Keep a subscription at a version of its channel, whatever is new
 ///
-/// The next `goldleaf update` brings that version, an older one too, until `goldleaf unpin`.
+/// The next `goldleaf update` brings that version, an older one too, until `goldleaf unpin`. One
+/// that did not come up here before is tried again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The subscription
@@ -32,7 +33,8 @@ pub fn unpin(app: &App, args: &UnpinArgs) -> Result<(), Failure> {
 }
 
 fn set(app: &App, name: &str, version: Option<u64>) -> Result<(), Failure> {
-    Subscription::open(&app.open()?, name)?.pin(version)?;
+    let home = app.open()?;
+    Subscription::open(&home, name)?.pin(&home, version)?;
     let value = serde_json::json!({ "subscription": name, "pinned": version });
     app.answer(&value, || match version {
         Some(version) => format!("{name} stays at version {version}; `goldleaf update` brings it"),

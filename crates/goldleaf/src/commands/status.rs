@@ -1,6 +1,7 @@
 //! `goldleaf status`
 
 use goldleaf_player::desktop;
+use goldleaf_player::livepc::trial::STARTS_MAX;
 
 use crate::cli::App;
 use crate::failure::Failure;
@@ -32,6 +33,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
 
 fn describe(status: &desktop::Status) -> String {
     let mut text = format!("{} is {} (LivePC {})\n", status.name, status.state, status.livepc);
+    text += &describe_version(status);
     if let Some(live) = &status.live {
         text += &describe_live(live);
     }
@@ -56,6 +58,24 @@ fn describe(status: &desktop::Status) -> String {
     if let Some(last) = &record.last {
         text += &format!("  last session, {}:\n", when(last.at_unix_secs));
         filed(last).iter().for_each(|line| text += &format!("    {}\n", printable(line)));
+    }
+    text
+}
+
+/// Which version of a channel it is, and what became of others.
+fn describe_version(status: &desktop::Status) -> String {
+    let mut text = String::new();
+    match (status.version, status.trial_starts) {
+        (Some(version), Some(starts)) => {
+            text += &format!(
+                "  version {version} of the channel, on trial: {starts} of {STARTS_MAX} starts\n"
+            );
+        }
+        (Some(version), None) => text += &format!("  version {version} of the channel\n"),
+        (None, _) => {}
+    }
+    for version in &status.failed_versions {
+        text += &format!("  version {version} of the channel did not come up here\n");
     }
     text
 }

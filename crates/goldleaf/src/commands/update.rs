@@ -14,7 +14,8 @@ use crate::progress::Console;
 /// Bring the newest versions of what is subscribed to
 ///
 /// A new version is brought as a whole, beside the one that runs; desktops stand on it from their
-/// next start. A desktop that runs is not disturbed.
+/// next start. A desktop that runs is not disturbed. A version on which no guest comes up in three
+/// starts gives way to the one before, and is not brought again unless `goldleaf pin` asks for it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The subscriptions [default: all]
@@ -33,6 +34,8 @@ struct Line {
     is_new: bool,
     /// Bytes by which what has arrived is over its limit, and which nothing may take away.
     over_limit_bytes: u64,
+    /// The version that would be wanted, but did not come up here.
+    failed: Option<u64>,
     error: Option<String>,
 }
 
@@ -49,12 +52,18 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         match one(&home, &name, args.dry_run, &console) {
             Ok(line) => lines.push(line),
             Err(error) if args.names.len() == 1 => return Err(error),
-            Err(failed) => {
-                let (subscription, error) = (name, Some(failed.message().to_owned()));
-                let (version, newest, is_new, over_limit_bytes) = (0, 0, false, 0);
-                let line = Line { subscription, version, newest, is_new, over_limit_bytes, error };
+            Err(error) => {
+                let line = Line {
+                    subscription: name,
+                    version: 0,
+                    newest: 0,
+                    is_new: false,
+                    over_limit_bytes: 0,
+                    failed: None,
+                    error: Some(error.message().to_owned()),
+                };
                 lines.push(line);
-                failure.get_or_insert(failed);
+                failure.get_or_insert(error);
             }
         }
     }
@@ -74,19 +83,28 @@ fn one(
     let mut subscription = Subscription::open(home, name)?;
     console.at("asking what is new", 0, 0);
     let wanted = subscription.refresh(home)?;
+    let version = wanted.offer.version;
+    let failed = feeds::has_failed(home, name, version)?.then_some(version);
     let line = |version, is_new| Line {
         subscription: name.into(),
         version,
         newest: wanted.newest,
         is_new,
         over_limit_bytes: 0,
+        failed,
         error: None,
     };
+    let current = feeds::current(home, name)?;
     if dry_run {
-        let version = wanted.offer.version;
-        return Ok(line(version, feeds::current(home, name)? != Some(version)));
+        return Ok(match failed {
+            Some(_) => line(current.unwrap_or_default(), false),
+            None => line(version, current != Some(version)),
+        });
     }
-    let arrival = subscription.take(home, &wanted, console)?;
+    let arrival = match failed {
+        Some(_) => Arrival::of_current(home, name)?,
+        None => subscription.take(home, &wanted, console)?,
+    };
     fill(&arrival, console)?;
     arrival.adopt(home)?;
     let line = line(arrival.version, arrival.is_new);
@@ -105,6 +123,12 @@ pub fn fill(arrival: &Arrival, console: &Console) -> Result<bool, Failure> {
 
 fn as_text(line: &Line, dry_run: bool) -> String {
     let Line { subscription, version, .. } = line;
+    if let Some(failed) = line.failed {
+        return format!(
+            "{subscription} stays at version {version}: version {failed} did not come up here; \
+             `goldleaf pin {subscription} {failed}` tries it again"
+        );
+    }
     let text = match (&line.error, line.is_new, dry_run) {
         (Some(error), ..) => format!("{subscription}: {}", printable(error)),
         (None, true, true) => format!("{subscription}: version {version} is new"),

@@ -10,7 +10,8 @@ use crate::apps::{self, AppsVersion};
 use crate::check::check;
 use crate::check::tests::layer;
 use crate::desktop::{Desktop, Hex, SessionRecord, SessionState};
-use crate::feeds::tests::{NAME, Shelf, adopt, follow, home, read, receive, version};
+use crate::feeds::tests::{NAME, Shelf, adopt, follow, home, read, receive, try_out, version};
+use crate::livepc;
 
 /// A home that received three versions of an image and of a layer, and runs the last.
 struct Ground {
@@ -80,6 +81,7 @@ fn session(image_version: u32, layer_version: u32) -> SessionRecord {
         image_version,
         apps: vec![(LAYER.into(), layer_version)],
         rules: None,
+        edition: None,
         started_unix_secs: 1,
         failed_starts: 0,
     }
@@ -111,6 +113,19 @@ fn what_something_runs_on_stays() {
     assert_eq!((images, layers), (vec![1, 3], vec![2, 3]));
     assert_eq!(read(&ground.home, NAME, 1), version(1));
     assert_eq!(read(&ground.home, NAME, 3), version(3));
+}
+
+#[test]
+fn what_a_version_on_trial_would_give_way_to_stays() {
+    let ground = Ground::new();
+    adopt(&ground.home, NAME, 1, &[(LAYER, 1)]);
+    try_out(&ground.home, NAME, 3, &[(LAYER, 3)]);
+    let (_, images, layers) = ground.collect();
+    assert_eq!((images, layers), (vec![1, 3], vec![1, 3]));
+    assert_eq!(read(&ground.home, NAME, 1), version(1));
+    livepc::trial::pass(&ground.home, NAME, 3).unwrap();
+    let (_, images, layers) = ground.collect();
+    assert_eq!((images, layers), (vec![3], vec![3]));
 }
 
 #[test]

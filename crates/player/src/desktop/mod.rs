@@ -5,7 +5,7 @@
 //!   stack     the versions, opened            compose   the stack as one disk
 //!   harvest   a session read back             filing    changes put into layers
 //!   session   starting, ending, filing        upkeep    history, roll-back, reset, rejuvenate
-//!   identity  what makes a guest this one
+//!   identity  what makes a guest this one    trial    whether a guest came up
 //! ```
 
 mod compose;
@@ -16,6 +16,7 @@ mod identity;
 mod record;
 mod session;
 mod stack;
+mod trial;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -101,8 +102,12 @@ impl Desktop {
             apps.push((name.clone(), version));
         }
         let rules = crate::livepc::rules(home, &self.record.livepc)?;
+        let pinned = &self.record.pinned_apps;
+        let is_pinned = self.record.pinned_image.is_some()
+            || livepc.layers.iter().any(|layer| pinned.contains_key(layer));
+        let edition = livepc.version().filter(|_| !is_pinned);
         let image = (livepc.image, number);
-        Ok(StackVersions { image, apps, private: self.record.private_versions(), rules })
+        Ok(StackVersions { edition, image, apps, private: self.record.private_versions(), rules })
     }
 }
 

@@ -58,6 +58,7 @@ impl DesktopRecord {
     ) -> Result<StackVersions, PlayerError> {
         let image = crate::livepc::get(home, &self.livepc)?.image;
         Ok(StackVersions {
+            edition: session.edition,
             image: (image, session.image_version),
             apps: session.apps.clone(),
             private: self.private_versions(),
@@ -137,6 +138,9 @@ pub struct SessionRecord {
     pub state: SessionState,
     /// Digest of what was composed; names the composed disk.
     pub composed: Hex,
+    /// The LivePC's edition underneath, where nothing was pinned to another version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<u64>,
     /// Image version underneath.
     pub image_version: u32,
     /// Apps layers underneath: name and version.

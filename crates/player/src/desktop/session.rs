@@ -31,6 +31,7 @@ use super::harvest::{Harvest, Harvested, SessionView, records_by_layer};
 use super::identity::describe;
 use super::record::{FiledReport, HardwareIdentity, Hex, SessionRecord, SessionState};
 use super::stack::{Stack, StackVersions, StoreName};
+use super::trial::{self, Watched};
 use super::{Desktop, directory};
 use crate::control::{Answer, Request, ask, listen};
 use crate::home::step;
@@ -39,6 +40,14 @@ use crate::{Home, PlayerError};
 
 /// Panics in a row after which a session is filed and reset instead of continued.
 const PANICS_MAX: u32 = 2;
+
+/// What is said of that.
+const PANICKED: &str = "the guest panicked at its last starts; what is to be kept was filed, and \
+                        its system reset";
+
+/// What is said of an unfinished session of a version that was given up.
+const GIVEN_UP: &str = "the unfinished session was of a version that did not come up; what is to \
+                        be kept was filed, and its system reset";
 
 /// What is said of a guest that went to sleep on its disk.
 const HIBERNATED: &str = "the guest hibernated: its session is not filed, and goes on at the next \
@@ -106,6 +115,8 @@ pub struct Live {
     stack: Stack,
     composed: Composed,
     device: Arc<SessionDevice>,
+    /// The edition that it stands on, while that is on trial.
+    on_trial: Option<u64>,
     /// What has not arrived of the image comes meanwhile.
     _filling: Option<Filling>,
 }
@@ -122,11 +133,14 @@ pub fn start(
         Some(accel) => accel,
         None => probe(home, listener)?,
     };
-    let spec = machine(home, &desktop, options, accel)?;
-    let requests = listen(&fresh_socket(&spec.run)?)?;
+    let run = run_directory(&desktop.dir)?;
+    let requests = listen(&fresh_socket(&run)?)?;
     let live = Live::open(home, &mut desktop, options.discard_session, listener)?;
-    let disk: Arc<dyn WriteBlocks> = live.device.clone();
-    let mut owner = SessionOwner { home, desktop: &mut desktop, live: Some(live), listener };
+    // Not before: which hardware it is may have been settled with the session.
+    let spec = machine(home, &desktop, options, accel, run)?;
+    let mut owner =
+        SessionOwner { home, desktop: &mut desktop, live: None, watched: None, listener };
+    let disk = owner.take(live);
     let end = home.hypervisor.run(disk, &spec, home.clock.clone(), &requests, &mut owner)?;
     let live = owner.live.take();
     let filed = finish(home, &mut desktop, live, &end, listener)?;
@@ -139,6 +153,7 @@ fn machine(
     desktop: &Desktop,
     options: &StartOptions,
     accel: Accel,
+    run: PathBuf,
 ) -> Result<MachineSpec, PlayerError> {
     let livepc = crate::livepc::get(home, &desktop.record.livepc)?;
     let identity = &desktop.record.hardware;
@@ -149,7 +164,7 @@ fn machine(
         disk_serial: identity.disk_serial.clone(),
         accel,
         after_reboot: AfterReboot::EndsSession,
-        run: run_directory(&desktop.dir)?,
+        run,
     })
 }
 
@@ -233,16 +248,16 @@ impl Live {
         discard: bool,
         listener: &dyn Listener,
     ) -> Result<Self, PlayerError> {
+        trial::judge(home, desktop, listener)?;
         if let Some(session) = desktop.record.session.clone() {
             let finished = session.state == SessionState::Ended;
+            let why = why_reset(home, desktop, &session)?;
             if discard {
                 drop_session(desktop, session.number)?;
                 listener.event(&Event::Note("the unfinished session was discarded".into()));
-            } else if finished || session.failed_starts >= PANICS_MAX {
-                if !finished {
-                    let note = "the guest panicked at its last starts; what is to be kept was \
-                                filed, and its system reset";
-                    listener.event(&Event::Note(note.into()));
+            } else if finished || why.is_some() {
+                if let Some(why) = why.filter(|_| !finished) {
+                    listener.event(&Event::Note(why.into()));
                 }
                 let live = Self::resume(home, desktop, &session, listener)?;
                 file(home, desktop, live, listener)?;
@@ -250,7 +265,9 @@ impl Live {
             // Not finished, or hibernated.
             if let Some(session) = desktop.record.session.clone() {
                 listener.event(&Event::Continuing { session: session.number });
-                return Self::resume(home, desktop, &session, listener);
+                let on_trial = trial::count(home, desktop, session.edition, listener)?;
+                let live = Self::resume(home, desktop, &session, listener)?;
+                return Ok(Self { on_trial, ..live });
             }
         }
         Self::begin(home, desktop, listener)
@@ -267,6 +284,7 @@ impl Live {
         let is_late = planted("a session is composed while content is collected");
         let _hold = if is_late { None } else { Some(home.public()?.hold()?) };
         let versions = desktop.versions(home)?;
+        let on_trial = trial::count(home, desktop, versions.edition, listener)?;
         home.settle("images", &versions.image.0)?;
         versions.apps.iter().try_for_each(|(name, _)| home.settle("layers", name))?;
         let stack = Stack::open(home, &desktop.dir, &versions)?;
@@ -289,7 +307,7 @@ impl Live {
         let took = home.clock.monotonic().saturating_sub(before);
         let (entries, took_ms) = (composed.facts.entries, took.as_millis() as u64);
         listener.event(&Event::Ready { entries, took_ms });
-        Ok(Self { stack, composed, device: Arc::new(device), _filling })
+        Ok(Self { stack, composed, device: Arc::new(device), on_trial, _filling })
     }
 
     /// Its disk.
@@ -303,7 +321,8 @@ impl Live {
     }
 
     /// Files the session of a guest that came to rest; `None` when it only hibernated, and is to go
-    /// on with its session.
+    /// on with its session. A guest that changed files and left its file systems in order
+    /// has come up.
     pub fn end(
         self,
         home: &Home,
@@ -311,7 +330,12 @@ impl Live {
         listener: &dyn Listener,
     ) -> Result<Option<FiledReport>, PlayerError> {
         self.device.flush()?;
-        file(home, desktop, self, listener)
+        let on_trial = self.on_trial;
+        let Some(filed) = file(home, desktop, self, listener)? else { return Ok(None) };
+        if let Some(version) = on_trial.filter(|_| filed.is_in_order) {
+            crate::livepc::trial::pass(home, &desktop.record.livepc, version)?;
+        }
+        Ok(Some(filed.report))
     }
 
     /// A session that was begun before.
@@ -328,7 +352,7 @@ impl Live {
         let dir = session_dir(&desktop.dir, session.number, false)?;
         let base = Arc::new(composed.device()?);
         let (device, _) = SessionDevice::open(dir, base, &composed.facts.digest.0)?;
-        Ok(Self { stack, composed, device: Arc::new(device), _filling })
+        Ok(Self { stack, composed, device: Arc::new(device), on_trial: None, _filling })
     }
 
     /// What the session changed so far, and where each change will go, for people.
@@ -360,6 +384,18 @@ impl Live {
     }
 }
 
+/// Why an unfinished session is not to go on, in words.
+fn why_reset(
+    home: &Home,
+    desktop: &Desktop,
+    session: &SessionRecord,
+) -> Result<Option<&'static str>, PlayerError> {
+    if trial::is_given_up(home, desktop, session)? {
+        return Ok(Some(GIVEN_UP));
+    }
+    Ok((session.failed_starts >= PANICS_MAX).then_some(PANICKED))
+}
+
 fn session_record(
     home: &Home,
     number: u64,
@@ -370,6 +406,7 @@ fn session_record(
         number,
         state: SessionState::Open,
         composed: Hex(composed.key),
+        edition: versions.edition,
         image_version: versions.image.1,
         apps: versions.apps.clone(),
         rules: versions.rules.clone(),
@@ -433,7 +470,21 @@ struct SessionOwner<'a> {
     home: &'a Home,
     desktop: &'a mut Desktop,
     live: Option<Live>,
+    /// Its disk, while the edition that it stands on is on trial.
+    watched: Option<Arc<Watched>>,
     listener: &'a dyn Listener,
+}
+
+impl SessionOwner<'_> {
+    /// Takes a session over; its disk.
+    fn take(&mut self, live: Live) -> Arc<dyn WriteBlocks> {
+        let disk: Arc<dyn WriteBlocks> = live.device.clone();
+        let volumes = &live.stack.image.record.volumes;
+        let watched = || Arc::new(Watched::new(disk.clone(), volumes, &self.home.clock));
+        self.watched = live.on_trial.map(|_| watched());
+        self.live = Some(live);
+        self.watched.clone().map_or(disk, |watched| watched)
+    }
 }
 
 impl Owner for SessionOwner<'_> {
@@ -441,14 +492,26 @@ impl Owner for SessionOwner<'_> {
         self.listener.event(&Event::Machine(news.clone()));
     }
 
+    fn tick(&mut self) {
+        if !self.watched.as_ref().is_some_and(|watched| watched.lasts()) {
+            return;
+        }
+        self.watched = None;
+        let on_trial = self.live.as_ref().and_then(|live| live.on_trial);
+        let name = &self.desktop.record.livepc;
+        let pass = |version| crate::livepc::trial::pass(self.home, name, version);
+        // Who works with the guest is not to be disturbed by this. Its end is asked again.
+        if let Some(Err(error)) = on_trial.map(pass) {
+            self.listener.event(&Event::Note(format!("the version came up, but: {error}")));
+        }
+    }
+
     fn next_disk(&mut self) -> Result<Arc<dyn WriteBlocks>, PlayerError> {
         if let Some(live) = self.live.take() {
             live.end(self.home, self.desktop, self.listener)?;
         }
-        let live = Live::begin(self.home, self.desktop, self.listener)?;
-        let disk = live.device.clone();
-        self.live = Some(live);
-        Ok(disk)
+        let live = Live::open(self.home, self.desktop, false, self.listener)?;
+        Ok(self.take(live))
     }
 
     fn changes(&mut self) -> Result<serde_json::Value, PlayerError> {
@@ -492,6 +555,13 @@ fn finish(
     Ok(None)
 }
 
+/// What came of filing a session.
+struct Filed {
+    report: FiledReport,
+    /// Whether the guest changed files, and unmounted all of its file systems.
+    is_in_order: bool,
+}
+
 /// Files a session and forgets it: harvest, new versions, one move of the root record. A guest that
 /// hibernated is not at rest: its session stays as it is.
 fn file(
@@ -499,7 +569,7 @@ fn file(
     desktop: &mut Desktop,
     live: Live,
     listener: &dyn Listener,
-) -> Result<Option<FiledReport>, PlayerError> {
+) -> Result<Option<Filed>, PlayerError> {
     let view = SessionView::new(&live.composed, &live.device)?;
     let harvest = live.harvest(&view);
     let underway = harvest.begin(home)?;
@@ -528,7 +598,8 @@ fn file(
     listener.event(&Event::Filed(report.clone()));
     drop(filing);
     remove_session(&desktop.dir, number)?;
-    Ok(Some(report))
+    let is_in_order = harvested.reply.replayed == 0 && !harvested.reply.summary.groups.is_empty();
+    Ok(Some(Filed { report, is_in_order }))
 }
 
 fn filed_report(

@@ -57,6 +57,8 @@ pub enum StoreName {
 
 /// Versions that make a stack.
 pub struct StackVersions {
+    /// The LivePC's edition, where all but the private layers are as that says.
+    pub edition: Option<u64>,
     /// Name of the image and its version.
     pub image: (String, u32),
     /// Apps layers, lowest first.

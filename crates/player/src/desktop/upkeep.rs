@@ -15,6 +15,7 @@ use super::session::next_version;
 use super::stack::{Stack, StoreName};
 use super::{Desktop, DesktopRecord, LayerHistory, SessionRecord};
 use crate::home::step;
+use crate::livepc::LivePc;
 use crate::{Home, PlayerError};
 
 /// Appends a new version of a layer to a desktop's history, and forgets what is too old to keep:
@@ -451,6 +452,12 @@ pub struct Status {
     pub livepc: String,
     /// `off`, `running`, `unfinished` or `to be filed`.
     pub state: String,
+    /// The version of the LivePC that starts next, of one that follows a channel.
+    pub version: Option<u64>,
+    /// Starts of that version so far, while it is on trial.
+    pub trial_starts: Option<u32>,
+    /// Versions that did not come up here.
+    pub failed_versions: BTreeSet<u64>,
     /// What the running session says of itself.
     pub live: Option<serde_json::Value>,
     /// The root record.
@@ -473,6 +480,17 @@ pub fn status(home: &Home, name: &str) -> Result<Status, PlayerError> {
         (None, Some(session)) if session.state == super::SessionState::Ended => "to be filed",
         (None, Some(_)) => "unfinished",
     };
-    let (name, livepc) = (record.name.clone(), record.livepc.clone());
-    Ok(Status { name, livepc, state: state.into(), live, record })
+    // A LivePC whose record cannot be read is no reason to hide its desktops.
+    let livepc = crate::livepc::get(home, &record.livepc).ok();
+    let trial = livepc.as_ref().and_then(|livepc| livepc.trial.as_ref());
+    Ok(Status {
+        name: record.name.clone(),
+        livepc: record.livepc.clone(),
+        state: state.into(),
+        version: livepc.as_ref().and_then(LivePc::version),
+        trial_starts: trial.map(|trial| trial.starts),
+        failed_versions: livepc.map(|livepc| livepc.failed).unwrap_or_default(),
+        live,
+        record,
+    })
 }

@@ -34,6 +34,6 @@ pub use publish::{PublishOptions, PublishReport, publish};
 pub use receive::{Arrival, Versions};
 pub use record::{published, received};
 pub use subscription::{
-    SubscribeOptions, Subscription, SubscriptionRecord, Wanted, absolute, current, list, subscribe,
-    supplier,
+    SubscribeOptions, Subscription, SubscriptionRecord, Wanted, absolute, current, has_failed,
+    list, subscribe, supplier, unsubscribe,
 };

@@ -33,7 +33,8 @@ const PIECE: u64 = 1 << 20;
 pub struct Arrival {
     /// Number of the version in its channel.
     pub version: u64,
-    /// Whether another one starts before [`Arrival::adopt`].
+    /// Whether [`Arrival::adopt`] makes it start: not when it does already, nor when it failed
+    /// here.
     pub is_new: bool,
     pub(super) home: Home,
     pub(super) image: ImageVersion,
@@ -58,9 +59,18 @@ pub struct Versions {
 }
 
 impl Arrival {
+    /// What starts next as it is, for what has not arrived of it yet.
+    pub fn of_current(home: &Home, name: &str) -> Result<Self, PlayerError> {
+        let livepc = livepc::get(home, name)?;
+        let image = home.images()?.open(&livepc.image, livepc.image_version())?;
+        let version = livepc.version().unwrap_or_default();
+        let (home, is_new, difference) = (home.clone(), false, None);
+        Ok(Self { version, is_new, home, image, livepc, difference })
+    }
+
     /// Makes it the version that starts next: one durable move.
     pub fn adopt(&self, home: &Home) -> Result<(), PlayerError> {
-        if self.is_new { livepc::adopt(home, &self.livepc) } else { Ok(()) }
+        if self.is_new { livepc::adopt(home, &self.livepc).map(drop) } else { Ok(()) }
     }
 
     /// How much of the image is here.
@@ -126,8 +136,9 @@ impl Receiver<'_> {
             other => Some(other?),
         };
         let version = self.channel.version(&wanted.target)?;
-        let edition = before.as_ref().and_then(|livepc| livepc.edition.as_ref());
-        let is_new = edition.is_none_or(|edition| edition.version != number);
+        let is_new = before.as_ref().is_none_or(|livepc| {
+            livepc.version() != Some(number) && !livepc.failed.contains(&number)
+        });
         let image_version = self.image(&version.image)?;
         let livepc = self.livepc(number, image_version, &version, before.as_ref())?;
         let image = self.home.images()?.open(self.name, Some(image_version))?;
@@ -163,6 +174,8 @@ impl Receiver<'_> {
             created_unix_secs: before
                 .map_or_else(|| self.home.now_unix_secs(), |livepc| livepc.created_unix_secs),
             edition: Some(Edition { version: number, image_version, layer_versions, rules }),
+            trial: None,
+            failed: Default::default(),
         })
     }
 

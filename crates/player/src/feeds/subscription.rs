@@ -167,6 +167,54 @@ pub fn subscribe(
     Ok((subscription, keys, arrival))
 }
 
+/// Ends a subscription: its LivePC, image, layers and desktops stay as they are, and nothing is
+/// brought any more. Refused while a version of the image that something stands on has not wholly
+/// arrived.
+pub fn unsubscribe(home: &Home, name: &str) -> Result<(), PlayerError> {
+    peek(home, name)?;
+    let shelf = home.sub(SHELF)?;
+    let dir = shelf.dir(name).map_err(what())?;
+    let _lock = lock(dir.as_ref(), name)?;
+    // Asked again: another command may have been faster.
+    peek(home, name)?;
+    check_arrived(home, name)?;
+    step("subscription.forget", || {
+        dir.remove(RECORD).map_err(what())?;
+        dir.sync().map_err(what())
+    })?;
+    step("subscription.remove", || shelf.remove_dir_all(name).map_err(what()))
+}
+
+/// Refuses when something of the image is missing that is needed, with what brings it.
+fn check_arrived(home: &Home, name: &str) -> Result<(), PlayerError> {
+    let livepc = match crate::livepc::get(home, name) {
+        // One that was interrupted has nothing that could stand on it.
+        Err(PlayerError::Unknown { .. }) => return Ok(()),
+        livepc => livepc?,
+    };
+    let mut needed = vec![(livepc.image_version(), format!("`goldleaf update {name}` brings it"))];
+    if let Some(trial) = &livepc.trial {
+        let cure = "it is back if the version on trial does not come up, so start that one first";
+        needed.push((trial.before.image_version(), cure.into()));
+    }
+    for desktop in crate::desktop::list(home)?.iter().filter(|desktop| desktop.livepc == name) {
+        let cure = format!("`goldleaf start {}` brings it while the desktop runs", desktop.name);
+        let session = desktop.session.as_ref().map(|session| session.image_version);
+        needed.extend([(desktop.pinned_image, cure.clone()), (session, cure)]);
+    }
+    let images = home.images_here()?;
+    for (version, cure) in needed.into_iter().filter(|(version, _)| version.is_some()) {
+        let image = images.open(&livepc.image, version)?;
+        if !image.is_whole() {
+            return Err(PlayerError::Refused(format!(
+                "version {} of image `{}` has not wholly arrived; {cure}",
+                image.record.number, livepc.image
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The feed's own first root. Where what comes is none, whoever else carries the feed is asked.
 pub(super) fn first_root(
     carried: &dyn Source,
@@ -233,7 +281,15 @@ pub fn list(home: &Home) -> Result<Vec<SubscriptionRecord>, PlayerError> {
 pub fn current(home: &Home, name: &str) -> Result<Option<u64>, PlayerError> {
     match crate::livepc::get(home, name) {
         Err(PlayerError::Unknown { .. }) => Ok(None),
-        livepc => Ok(livepc?.edition.map(|edition| edition.version)),
+        livepc => Ok(livepc?.version()),
+    }
+}
+
+/// Whether a version did not come up here: it is not adopted again before somebody pins it.
+pub fn has_failed(home: &Home, name: &str, version: u64) -> Result<bool, PlayerError> {
+    match crate::livepc::get(home, name) {
+        Err(PlayerError::Unknown { .. }) => Ok(false),
+        livepc => Ok(livepc?.failed.contains(&version)),
     }
 }
 
@@ -322,12 +378,16 @@ impl Subscription {
         step("subscription.carry", || write_record(self.dir.as_ref(), RECORD, &self.record))
     }
 
-    /// Keeps a version, whatever is new; `None` follows what is newest again.
-    pub fn pin(&mut self, version: Option<u64>) -> Result<(), PlayerError> {
+    /// Keeps a version, whatever is new, and even if it failed here before; `None` follows what is
+    /// newest again.
+    pub fn pin(&mut self, home: &Home, version: Option<u64>) -> Result<(), PlayerError> {
         let before = std::mem::replace(&mut self.record.pinned, version);
         if let Err(error) = self.wanted() {
             self.record.pinned = before;
             return Err(error);
+        }
+        if let Some(version) = version {
+            crate::livepc::trial::retry(home, &self.record.name, version)?;
         }
         step("subscription.pin", || write_record(self.dir.as_ref(), RECORD, &self.record))
     }

@@ -1,5 +1,6 @@
 //! A feed in a directory, and a simulated home that follows it: images without a guest in them.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -137,8 +138,14 @@ pub(crate) fn receive(home: &Home, name: &str, number: u32, published: &Publishe
     }
 }
 
-/// Makes a version the one that starts next.
+/// Makes a version the one that starts next, and says that a guest came up on it.
 pub(crate) fn adopt(home: &Home, name: &str, image_version: u32, layers: &[(&str, u32)]) {
+    try_out(home, name, image_version, layers);
+    livepc::trial::pass(home, name, image_version.into()).expect("came up");
+}
+
+/// Makes a version the one that starts next.
+pub(crate) fn try_out(home: &Home, name: &str, image_version: u32, layers: &[(&str, u32)]) {
     let layer_versions = layers.iter().map(|(_, version)| *version).collect();
     let version = image_version.into();
     let livepc = LivePc {
@@ -150,6 +157,8 @@ pub(crate) fn adopt(home: &Home, name: &str, image_version: u32, layers: &[(&str
         cpus: 1,
         created_unix_secs: 1,
         edition: Some(Edition { version, image_version, layer_versions, rules: None }),
+        trial: None,
+        failed: BTreeSet::new(),
     };
     livepc::adopt(home, &livepc).expect("adopted");
 }

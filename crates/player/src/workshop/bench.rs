@@ -302,6 +302,8 @@ impl Owner for Author<'_> {
         self.0.event(&Event::Machine(news.clone()));
     }
 
+    fn tick(&mut self) {}
+
     fn next_disk(&mut self) -> Result<Arc<dyn WriteBlocks>, PlayerError> {
         Err(PlayerError::Refused("a workshop's guest keeps its disk over a reboot".into()))
     }

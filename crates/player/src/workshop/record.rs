@@ -40,6 +40,7 @@ pub fn record_layer(
     let number = home.images()?.open(image, bench.image_version())?.record.number;
     home.settle("images", image)?;
     let versions = StackVersions {
+        edition: None,
         image: (image.into(), number),
         apps: Vec::new(),
         private: BTreeMap::new(),

@@ -75,6 +75,7 @@ pub fn rehearse(
         apps,
         private: [(Kind::Identity, identity.digest.0)].into(),
         rules: crate::livepc::rules(home, &livepc.name)?,
+        edition: None,
     };
     let mut stack = Stack::open(home, &bench.dir, &versions)?;
     let (map, blocks) = (stack.image.map.clone(), stack.image.record.blocks);

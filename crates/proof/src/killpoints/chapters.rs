@@ -15,6 +15,7 @@ use goldleaf_player::desktop::{self, StartOptions};
 use goldleaf_player::feeds::{
     self, Effort, ExportOptions, PublishOptions, SubscribeOptions, Subscription,
 };
+use goldleaf_player::livepc::trial::STARTS_MAX;
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::workshop::{Rehearsal, Until};
 use goldleaf_player::{Home, PlayerError, apps, bring, cache, collect, images, repair, workshop};
@@ -23,7 +24,7 @@ use goldleaf_vm::Accel;
 use goldleaf_worker::Launcher;
 
 use super::ground::DESKTOP;
-use super::guest::{Act, EDIT, Guest, RECORDING, WORKS, Work};
+use super::guest::{Act, EDIT, Guest, Hasty, IDLE, RECORDING, WORKS, Work};
 use crate::Result;
 use crate::replay::tools::{self, text};
 
@@ -33,6 +34,8 @@ const LAYER: &str = "tools";
 const RECORDED: &str = "recorded";
 /// What is followed.
 const FOLLOWED: &str = "followed";
+/// Its desktop.
+const TRIED: &str = "tried";
 
 /// A chapter: its name, what the names of its steps that count begin with, and what happens in it.
 pub type Chapter = (&'static str, &'static str, fn(&Stage) -> Result<()>);
@@ -50,11 +53,14 @@ pub const CHAPTERS: &[Chapter] = &[
     ("edit", "", edit),
     ("publish again", "publish.", publish_again),
     ("follow again", "receive.", follow),
+    ("give up", "livepc.", give_up),
+    ("try again", "livepc.", try_again),
     ("record", "", record),
     ("repair", "", repair_damage),
     ("upkeep", "", upkeep),
     ("machine", "machine.", machine),
     ("collect", "", collect_garbage),
+    ("leave", "subscription.", leave),
     ("remove", "", remove),
 ];
 
@@ -80,19 +86,29 @@ fn headless() -> StartOptions {
 
 impl Stage {
     /// The home with a guest in the place of machines.
-    fn with_guest(&self, of_desktop: bool, works: &'static [Work], acts: &[Act]) -> Home {
+    fn with_guest(
+        &self,
+        desktop: Option<&'static str>,
+        works: &'static [Work],
+        acts: &[Act],
+    ) -> Home {
         let guest = Guest {
-            home: of_desktop.then(|| self.home.clone()),
+            desktop: desktop.map(|name| (self.home.clone(), name)),
             scripts: self.goods.join("scripts"),
             memory: self.memory.clone(),
             works,
             acts: Mutex::new(acts.iter().copied().collect()),
         };
-        Home { hypervisor: Arc::new(guest), ..self.home.clone() }
+        let clock = Hasty::new(&self.home.clock);
+        Home { hypervisor: Arc::new(guest), clock, ..self.home.clone() }
     }
 
     fn start(&self, works: &'static [Work], acts: &[Act]) -> Result<()> {
-        desktop::start(&self.with_guest(true, works, acts), DESKTOP, &headless(), &Silent)?;
+        self.start_one(DESKTOP, works, acts)
+    }
+
+    fn start_one(&self, name: &'static str, works: &'static [Work], acts: &[Act]) -> Result<()> {
+        desktop::start(&self.with_guest(Some(name), works, acts), name, &headless(), &Silent)?;
         Ok(())
     }
 }
@@ -206,8 +222,67 @@ fn follow(stage: &Stage) -> Result<()> {
         }
     }
     let mut subscription = bring_version(stage, None)?;
-    subscription.pin(Some(1))?;
-    Ok(subscription.pin(None)?)
+    subscription.pin(home, Some(1))?;
+    Ok(subscription.pin(home, None)?)
+}
+
+/// No guest comes up on the new version: it powers off before it changed anything, and panics, and
+/// the old version is back. What was written meanwhile is the user's.
+fn give_up(stage: &Stage) -> Result<()> {
+    let home = &stage.home;
+    if desktop::peek(home, TRIED).is_err() {
+        desktop::create(home, TRIED, FOLLOWED)?;
+    }
+    while let Some(starts) = starts(home)?.filter(|starts| *starts < STARTS_MAX) {
+        // At first it does not come so far, and powers off by itself.
+        let (works, act) = match starts {
+            0 => (&[][..], Act::PowerOff),
+            _ => (&WORKS[..1], Act::Panic),
+        };
+        stage.start_one(TRIED, works, &[act])?;
+    }
+    stage.start_one(TRIED, &WORKS[..1], &[])?;
+    expect_version(home, 1)
+}
+
+/// A person asks for the version that failed, and it lasts this time; and then for the old one,
+/// which comes to rest in order.
+fn try_again(stage: &Stage) -> Result<()> {
+    for (version, act) in [(2, Act::Last), (1, Act::PowerOff)] {
+        ask_for(stage, version)?;
+        while starts(&stage.home)?.is_some() {
+            stage.start_one(TRIED, &IDLE, &[act])?;
+        }
+        expect_version(&stage.home, version)?;
+        if desktop::peek(&stage.home, TRIED)?.session.is_some() {
+            stage.start_one(TRIED, &[], &[])?;
+        }
+    }
+    Ok(followed(stage)?.pin(&stage.home, None)?)
+}
+
+/// Pins a version, and takes it.
+fn ask_for(stage: &Stage, version: u64) -> Result<()> {
+    let (home, mut subscription) = (&stage.home, followed(stage)?);
+    subscription.pin(home, Some(version))?;
+    let wanted = subscription.wanted()?;
+    Ok(subscription.take(home, &wanted, &Silent)?.adopt(home)?)
+}
+
+/// Starts of the version on trial, while one is.
+fn starts(home: &Home) -> Result<Option<u32>> {
+    Ok(livepc::get(home, FOLLOWED)?.trial.map(|trial| trial.starts))
+}
+
+fn expect_version(home: &Home, version: u64) -> Result<()> {
+    match livepc::get(home, FOLLOWED)?.version() {
+        Some(found) if found == version => Ok(()),
+        other => Err(format!("version {other:?}, not {version}").into()),
+    }
+}
+
+fn leave(stage: &Stage) -> Result<()> {
+    unless_gone(feeds::unsubscribe(&stage.home, FOLLOWED))
 }
 
 /// Where the feed is.
@@ -229,7 +304,7 @@ fn bring_version(stage: &Stage, version: Option<u64>) -> Result<Subscription> {
     let mut subscription = followed(stage)?;
     subscription.refresh(home)?;
     if version.is_some() {
-        subscription.pin(version)?;
+        subscription.pin(home, version)?;
     }
     let arrival = subscription.take(home, &subscription.wanted()?, &Silent)?;
     arrival.fill(&|_| ControlFlow::Continue(()))?;
@@ -269,20 +344,20 @@ fn trouble(stage: &Stage) -> Result<()> {
         stage.start(&WORKS, &[act])?;
     }
     let options = StartOptions { discard_session: true, ..headless() };
-    desktop::start(&stage.with_guest(true, &WORKS, &[]), DESKTOP, &options, &Silent)?;
+    desktop::start(&stage.with_guest(Some(DESKTOP), &WORKS, &[]), DESKTOP, &options, &Silent)?;
     Ok(())
 }
 
 fn edit(stage: &Stage) -> Result<()> {
     if stage.home.images()?.record(IMAGE)?.versions.len() == 1 {
-        workshop::edit_image(&stage.with_guest(false, &EDIT, &[]), IMAGE, &headless(), &Silent)?;
+        workshop::edit_image(&stage.with_guest(None, &EDIT, &[]), IMAGE, &headless(), &Silent)?;
     }
     stage.start(&WORKS, &[])
 }
 
 fn record(stage: &Stage) -> Result<()> {
     if apps::get(&stage.home, RECORDED).is_err() {
-        let home = stage.with_guest(false, &RECORDING, &[]);
+        let home = stage.with_guest(None, &RECORDING, &[]);
         workshop::record_layer(&home, RECORDED, IMAGE, &headless(), &Silent)?;
     }
     Ok(())
@@ -356,7 +431,7 @@ fn collect_garbage(stage: &Stage) -> Result<()> {
         fs::write(&back, "")?;
     }
     let mut subscription = bring_version(stage, Some(2))?;
-    subscription.pin(None)?;
+    subscription.pin(home, None)?;
     drop(subscription);
     if apps::get(home, SPARE).is_err() {
         bring::add_layer(home, SPARE, IMAGE, &[stage.goods.join("spare")], &Silent)?;

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use goldleaf_block::{BLOCK_SIZE, ByteOffset, WriteBlocks};
 use goldleaf_host::{Clock, step};
@@ -19,7 +20,7 @@ use goldleaf_player::machine::{Hypervisor, MachineSpec, Owner};
 use goldleaf_player::{Home, PlayerError, desktop};
 use goldleaf_vm::SessionEnd;
 
-use super::ground::{DESKTOP, ROOT_START, SWAP_START, debugfs};
+use super::ground::{ROOT_START, SWAP_START, debugfs};
 use crate::Result;
 
 /// What a guest does with its disk, in debugfs' words: a file that shows that it is done, what is
@@ -40,6 +41,9 @@ pub const WORKS: [Work; 3] = [
     ),
     ("/home/ada/three", &["write @ /home/ada/three"], &["write @ /var/cache/more"]),
 ];
+
+/// Of somebody who leaves no trace: it is done anew in each session.
+pub const IDLE: [Work; 1] = [("/tmp/idle", &["write @ /tmp/idle"], &["write @ /tmp/idler"])];
 
 /// Of the author of an image.
 pub const EDIT: [Work; 1] = [(
@@ -62,6 +66,8 @@ pub enum Act {
     Reboot,
     Panic,
     Vanish,
+    /// Is still there after some minutes, and vanishes.
+    Last,
     /// Sleeps on its disk.
     Sleep,
     /// Wakes from there and powers off.
@@ -70,8 +76,8 @@ pub enum Act {
 
 /// The guest, as a hypervisor that has no machines.
 pub struct Guest {
-    /// The home that it is of, for a desktop's guest.
-    pub home: Option<Home>,
+    /// The desktop that it is of, and its home; none for a workshop's guest.
+    pub desktop: Option<(Home, &'static str)>,
     /// Where scripts are remembered: they are the same for all runs.
     pub scripts: PathBuf,
     /// Where it is remembered what was flushed.
@@ -82,6 +88,40 @@ pub struct Guest {
     pub acts: Mutex<VecDeque<Act>>,
 }
 
+/// How long a guest lasts that lasts.
+const MINUTES: Duration = Duration::from_secs(300);
+
+/// A clock on which nobody waits: it is put on instead.
+pub struct Hasty {
+    clock: Arc<dyn Clock>,
+    ahead: Mutex<Duration>,
+}
+
+impl Hasty {
+    /// As another clock has it, to begin with.
+    pub fn new(clock: &Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { clock: clock.clone(), ahead: Mutex::default() })
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Duration> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for Hasty {
+    fn now_unix(&self) -> Duration {
+        self.clock.now_unix() + *self.ahead()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic() + *self.ahead()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        *self.ahead() += duration;
+    }
+}
+
 /// Blocks and what is written to them.
 type Part = BTreeMap<u64, Vec<u8>>;
 
@@ -90,19 +130,25 @@ impl Hypervisor for Guest {
         &self,
         disk: Arc<dyn WriteBlocks>,
         _: &MachineSpec,
-        _: Arc<dyn Clock>,
+        clock: Arc<dyn Clock>,
         _: &Receiver<Pending>,
         owner: &mut dyn Owner,
     ) -> std::result::Result<SessionEnd, PlayerError> {
         let mut disk = disk;
         loop {
+            mount(disk.as_ref())?;
             self.work(disk.as_ref())?;
             let act = self.acts.lock().map_err(|_| refused("a thread panicked"))?.pop_front();
             match act.unwrap_or(Act::PowerOff) {
                 Act::PowerOff => return Ok(SessionEnd::GuestShutdown),
                 Act::Reboot => disk = owner.next_disk()?,
                 Act::Panic => return Ok(SessionEnd::GuestPanic),
-                Act::Vanish => {
+                Act::Vanish | Act::Last => {
+                    if act == Some(Act::Last) {
+                        clock.sleep(MINUTES);
+                        mount(disk.as_ref())?;
+                        owner.tick();
+                    }
                     let (status, stderr) = ("gone".into(), String::new());
                     return Ok(SessionEnd::Died { status, stderr });
                 }
@@ -123,12 +169,28 @@ fn refused(error: impl ToString) -> PlayerError {
     PlayerError::Refused(error.to_string())
 }
 
+/// A kernel that mounts a volume writes its superblock, whatever it mounts it for; here it is the
+/// same as before.
+fn mount(disk: &dyn WriteBlocks) -> std::result::Result<(), PlayerError> {
+    let mut block = vec![0; BLOCK_SIZE as usize];
+    disk.read_at(ByteOffset(ROOT_START), &mut block)?;
+    Ok(disk.write_at(ByteOffset(ROOT_START), &block)?)
+}
+
 impl Guest {
     /// Which script this session's is.
     fn key(&self) -> std::result::Result<String, PlayerError> {
-        let Some(home) = &self.home else { return Ok(self.works[0].0.replace('/', "-")) };
-        let session = desktop::peek(home, DESKTOP)?.session;
-        Ok(session.ok_or_else(|| refused("a guest without a session"))?.composed.0.to_string())
+        let Some((home, name)) = &self.desktop else {
+            return Ok(self.works[0].0.replace('/', "-"));
+        };
+        let session = desktop::peek(home, name)?.session;
+        let composed = session.ok_or_else(|| refused("a guest without a session"))?.composed.0;
+        // Others have this disk, too, and other work to do on it.
+        Ok(if self.is_idle() { format!("{composed}-idle") } else { composed.to_string() })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.works.first().is_some_and(|work| work.0 == IDLE[0].0)
     }
 
     fn work(&self, disk: &dyn WriteBlocks) -> std::result::Result<(), PlayerError> {
@@ -145,6 +207,9 @@ impl Guest {
                         disk.write_at(ByteOffset(block * BLOCK_SIZE), bytes)?;
                     }
                     disk.flush()?;
+                    if part.is_empty() {
+                        return Ok(());
+                    }
                     let flushed = self.memory.join(format!("{key}.flushed"));
                     fs::write(flushed, [number]).map_err(PlayerError::io("remembering"))
                 },
@@ -161,7 +226,8 @@ impl Guest {
         disk: &dyn WriteBlocks,
     ) -> std::result::Result<(), PlayerError> {
         let flushed = fs::read(self.memory.join(format!("{key}.flushed"))).unwrap_or_default();
-        let number = flushed.first().copied().unwrap_or(0);
+        // What leaves no trace is nothing that the next session would have to find.
+        let number = if self.is_idle() { 0 } else { flushed.first().copied().unwrap_or(0) };
         let mut found = vec![0; BLOCK_SIZE as usize];
         for (part, _) in parts.iter().zip(0..number) {
             for (block, bytes) in part {
@@ -178,6 +244,9 @@ impl Guest {
         let path = self.scripts.join(key);
         if let Ok(bytes) = fs::read(&path) {
             return parse(&bytes);
+        }
+        if self.works.is_empty() {
+            return Ok(Default::default());
         }
         let scratch = tempfile::tempdir_in(&self.scripts)?;
         let parts = self.make(disk, scratch.path())?;

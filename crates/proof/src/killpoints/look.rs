@@ -44,9 +44,9 @@ pub fn look(home: &Home) -> Result<BTreeSet<String>> {
         }
     }
     for livepc in livepc::list(home)? {
-        let edition = livepc.edition.as_ref().map(|edition| edition.version);
-        let LivePc { name, image, layers, .. } = &livepc;
-        seen.insert(format!("livepc {name}: {image} {layers:?} {edition:?}"));
+        let (edition, on_trial) = (livepc.version(), livepc.trial.is_some());
+        let LivePc { name, image, layers, failed, .. } = &livepc;
+        seen.insert(format!("livepc {name}: {image} {layers:?} {edition:?} {on_trial} {failed:?}"));
     }
     for record in desktop::list(home)? {
         look_at_desktop(home, &record, &mut seen)?;

@@ -57,9 +57,13 @@ const STEPS: &[&str] = &[
     "layers.pack",
     "layers.roll-back",
     "livepc.adopt",
+    "livepc.back",
     "livepc.create",
     "livepc.forget",
+    "livepc.pass",
     "livepc.remove",
+    "livepc.retry",
+    "livepc.try",
     "machine.launch",
     "machine.quit",
     "machine.reset",
@@ -88,7 +92,9 @@ const STEPS: &[&str] = &[
     "store.rewrite",
     "subscription.carry",
     "subscription.create",
+    "subscription.forget",
     "subscription.pin",
+    "subscription.remove",
     "workshop.begin",
     "workshop.clear",
     "workshop.made",
@@ -100,7 +106,8 @@ mod tests {
     use std::path::Path;
 
     /// What comes before a step's name in the code.
-    const CALLS: [&str; 4] = ["step(", "commit(", "mark(desktop,", "self.write("];
+    const CALLS: [&str; 5] =
+        ["step(", "commit(", "mark(desktop,", "self.write(", "change(home, name,"];
     const CRATES: [&str; 4] = ["image", "player", "store", "proof"];
 
     /// Every step that the code names is in the list, and the reverse.
