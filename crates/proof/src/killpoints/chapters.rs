@@ -199,7 +199,7 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
         image_keys: vec![image],
         online_key: Some(online),
     };
-    let home = stage.with_guest(false, &[], &[]);
+    let home = stage.with_guest(None, &[], &[]);
     let report = feeds::publish(&home, LIVEPC, &to, &options, &Silent)?;
     match report.version == version && report.is_visible {
         true => Ok(()),
