@@ -87,12 +87,11 @@ pub fn rehearse(
     let socket = run_directory(&bench.dir)?.join("control.sock");
     let is_over = AtomicBool::new(false);
     let end = thread::scope(|scope| {
+        let _over = Over(&is_over);
         if rehearsal.until == Until::Started {
             scope.spawn(|| end_when_quiet(home, &trace, &socket, &is_over));
         }
-        let end = bench.run(home, &device, &options, listener);
-        is_over.store(true, Ordering::Relaxed);
-        end
+        bench.run(home, &device, &options, listener)
     })?;
     bench.clear()?;
     let failed = match end {
@@ -105,6 +104,15 @@ pub fn rehearse(
     };
     let text = format!("no guest started on what is to be published: {failed}");
     Err(PlayerError::Refused(text))
+}
+
+/// Says that it is over, however it ended.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Ends a guest that has started. It is killed: nothing that it has is wanted.

@@ -230,6 +230,7 @@ impl Author {
     pub fn offer(&mut self, version: &LivePcVersion) {
         let bytes = serde_json::to_vec_pretty(version).unwrap();
         let shelf = self.path.join("versions");
+        fs::create_dir_all(&shelf).unwrap();
         fs::write(shelf.join(Digest::of(&bytes).to_string()), &bytes).unwrap();
         self.offer_target(Target::of(&bytes, serde_json::Value::Null));
     }

@@ -185,7 +185,8 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
         let draft = repository.draft_first_root(&line, &authority, expires)?;
         repository.sign(&draft, &image)?;
     }
-    let (headless, until, accel) = (true, Until::Started, Some(Accel::Tcg));
+    // The guest powers off by itself.
+    let (headless, until, accel) = (true, Until::ShutDown, Some(Accel::Tcg));
     let rehearsal = Rehearsal { anew: false, headless, until, accel };
     let to = Destination::directory(dir, "the feed");
     let options = PublishOptions {
