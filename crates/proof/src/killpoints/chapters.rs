@@ -434,6 +434,8 @@ fn collect_garbage(stage: &Stage) -> Result<()> {
     let mut subscription = bring_version(stage, Some(2))?;
     subscription.pin(home, None)?;
     drop(subscription);
+    // A guest came up on it, so nothing goes back to what was before.
+    livepc::trial::pass(home, FOLLOWED, 2)?;
     if apps::get(home, SPARE).is_err() {
         bring::add_layer(home, SPARE, IMAGE, &[stage.goods.join("spare")], &Silent)?;
     }
