@@ -232,6 +232,9 @@ mod tests {
         let (qmp, events) = Qmp::connect(near, TIMEOUT).unwrap();
         far.join().unwrap();
         assert!(matches!(qmp.execute("query-x", Value::Null), Err(VmError::Gone)));
+        // The far side may be gone before all that it said was read.
+        let end = qmp.wire().replies.recv_timeout(Duration::from_secs(10));
+        assert_eq!(end, Err(RecvTimeoutError::Disconnected));
         let heard = std::iter::from_fn(|| events.next(TIMEOUT).ok().flatten()).count();
         assert_eq!(heard, EVENTS_MAX);
 

@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1)]
     deltas: usize,
     /// How it is found what a guest reads when it starts, which travels first [default: boot, once
-    /// for a version of an image]
+    /// for a version of an image; none for a draft]
     #[arg(long, value_enum, value_name = "HOW")]
     profile: Option<Profile>,
     /// What runs the guest for that [default: kvm where a trial shows that it works]
@@ -76,6 +76,7 @@ enum Profile {
 
 fn rehearsal(args: &Args) -> Option<Rehearsal> {
     let (anew, headless, until) = match args.profile {
+        None if args.draft => return None,
         None => (false, true, Until::Started),
         Some(Profile::Boot) => (true, true, Until::Started),
         Some(Profile::Use) => (true, false, Until::ShutDown),

@@ -64,8 +64,9 @@ pub fn rehearse(
     };
     let bench = Bench::open(home, &format!("rehearse-{}", livepc.name), &options)?;
     let image = home.images()?.open(&livepc.image, livepc.image_version())?;
-    // Held until the disk is composed: what identity says is in a pack that nothing names yet.
-    let (identity, hold) = make_identity(home, &bench.dir, "rehearsal", &image)?;
+    // Until the disk is composed nothing names its packs.
+    let public = home.public()?.hold()?;
+    let (identity, own) = make_identity(home, &bench.dir, "rehearsal", &image)?;
     let mut apps = Vec::new();
     for (name, number) in livepc.layer_versions() {
         apps.push((name.clone(), crate::apps::get(home, name)?.version(number)?.number));
@@ -82,8 +83,8 @@ pub fn rehearse(
     let trace = Arc::new(Trace::default());
     stack.image = stack.image.traced(&trace);
     let (composed, _) = compose(home, &bench.dir, &stack, listener)?;
-    drop(hold);
     let device = bench.log(home, Arc::new(composed.device()?), composed.facts.digest.0)?;
+    drop((public, own));
     let socket = run_directory(&bench.dir)?.join("control.sock");
     let is_over = AtomicBool::new(false);
     let end = thread::scope(|scope| {
@@ -92,6 +93,10 @@ pub fn rehearse(
             scope.spawn(|| end_when_quiet(home, &trace, &socket, &is_over));
         }
         bench.run(home, &device, &options, listener)
+    });
+    let end = end.map_err(|error| match error {
+        PlayerError::Vm(error) => did_not_start(&error.to_string()),
+        other => other,
     })?;
     bench.clear()?;
     let failed = match end {
@@ -102,8 +107,13 @@ pub fn rehearse(
         SessionEnd::Died { status, stderr } => format!("the hypervisor ended: {status} {stderr}"),
         other => format!("it ended otherwise ({other:?})"),
     };
-    let text = format!("no guest started on what is to be published: {failed}");
-    Err(PlayerError::Refused(text))
+    Err(did_not_start(&failed))
+}
+
+fn did_not_start(why: &str) -> PlayerError {
+    PlayerError::Refused(format!(
+        "no guest started on what is to be published: {why}; `--profile none` publishes without"
+    ))
 }
 
 /// Says that it is over, however it ended.
