@@ -30,9 +30,9 @@ impl Author {
         let trust = |error| HarnessError::Player(PlayerError::Trust(error));
         let key = SigningKey::generate(home.entropy.as_ref()).map_err(trust)?;
         let online = SigningKey::generate(home.entropy.as_ref()).map_err(trust)?;
-        let to = Destination::directory(RealDir::create(root)?, "the feed");
+        let to = Destination::directory(RealDir::create_public(root)?, "the feed");
         let author = Self { to, key, online };
-        RealDir::create(&root.join(format!("feeds/{feed}/stable/metadata")))?;
+        RealDir::create_public(&root.join(format!("feeds/{feed}/stable/metadata")))?;
         let mut repository = author.repository(root, feed)?;
         let quorum = |key: &SigningKey| Quorum { keys: vec![key.public()], threshold: 1 };
         let (root, online) = (quorum(&author.key), quorum(&author.online));

@@ -30,12 +30,12 @@ pub fn is_in_bucket(path: &Path) -> bool {
 
 /// A place that is there.
 pub fn open(path: &Path) -> Result<Destination, Failure> {
-    destination(path, RealDir::open)
+    destination(path, RealDir::open_public)
 }
 
 /// A place that is made when it is missing; a bucket is made by whoever pays for it.
 pub fn create(path: &Path) -> Result<Destination, Failure> {
-    destination(path, RealDir::create)
+    destination(path, RealDir::create_public)
 }
 
 fn destination(

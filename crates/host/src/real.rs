@@ -17,28 +17,72 @@ use crate::{Clock, Dir, DirItem, Entropy, File, Lock};
 pub struct RealDir {
     fd: OwnedFd,
     path: PathBuf,
+    readers: Readers,
+}
+
+/// Who may read what is made in a directory, beside its owner.
+#[derive(Clone, Copy)]
+enum Readers {
+    Nobody,
+    /// As far as the process's umask allows.
+    Anybody,
+}
+
+impl Readers {
+    fn of_files(self) -> Mode {
+        match self {
+            Readers::Nobody => Mode::from_raw_mode(0o600),
+            Readers::Anybody => Mode::from_raw_mode(0o644),
+        }
+    }
+
+    fn of_dirs(self) -> Mode {
+        match self {
+            Readers::Nobody => Mode::from_raw_mode(0o700),
+            Readers::Anybody => Mode::from_raw_mode(0o755),
+        }
+    }
 }
 
 impl RealDir {
     /// Opens a directory by path, making it and its parents (mode 0700) when missing.
     pub fn create(path: &Path) -> io::Result<Arc<dyn Dir>> {
-        use std::os::unix::fs::DirBuilderExt;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Self::open(path)
+        Self::make(path, Readers::Nobody)
+    }
+
+    /// The same for what others are to read, a web server for one: mode 0755, and files 0644.
+    pub fn create_public(path: &Path) -> io::Result<Arc<dyn Dir>> {
+        Self::make(path, Readers::Anybody)
     }
 
     /// Opens an existing directory by path.
     pub fn open(path: &Path) -> io::Result<Arc<dyn Dir>> {
+        Self::open_for(path, Readers::Nobody)
+    }
+
+    /// The same, where others are to read what is made in it.
+    pub fn open_public(path: &Path) -> io::Result<Arc<dyn Dir>> {
+        Self::open_for(path, Readers::Anybody)
+    }
+
+    fn make(path: &Path, readers: Readers) -> io::Result<Arc<dyn Dir>> {
+        use std::os::unix::fs::DirBuilderExt;
+        let mode = readers.of_dirs().as_raw_mode();
+        fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        Self::open_for(path, readers)
+    }
+
+    fn open_for(path: &Path, readers: Readers) -> io::Result<Arc<dyn Dir>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Arc::new(Self { fd, path: fs::canonicalize(path)? }))
+        Ok(Arc::new(Self { fd, path: fs::canonicalize(path)?, readers }))
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<Arc<dyn File>> {
         check_name(name)?;
         // Somebody may have put a pipe there, which would be waited for; of a file it says nothing.
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?;
+        let fd = rustix::fs::openat(&self.fd, name, flags, self.readers.of_files())?;
         match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
             FileType::RegularFile => Ok(Arc::new(RealFile(fs::File::from(fd)))),
             FileType::Directory => Err(io::ErrorKind::IsADirectory.into()),
@@ -57,8 +101,7 @@ pub(crate) fn check_name(name: &str) -> io::Result<()> {
 
 impl Dir for RealDir {
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        // Of files it says nothing; somebody's pipe would let us wait for its other end.
-        self.open_file(name, OFlags::RDONLY | OFlags::NONBLOCK)
+        self.open_file(name, OFlags::RDONLY)
     }
 
     fn open_rw(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -73,12 +116,12 @@ impl Dir for RealDir {
         check_name(name)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())?;
-        Ok(Arc::new(Self { fd, path: self.path.join(name) }))
+        Ok(Arc::new(Self { fd, path: self.path.join(name), readers: self.readers }))
     }
 
     fn create_dir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
         check_name(name)?;
-        match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
+        match rustix::fs::mkdirat(&self.fd, name, self.readers.of_dirs()) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => self.dir(name),
             Err(error) => Err(error.into()),
         }

@@ -32,6 +32,30 @@ fn only_plain_names_are_names() {
 }
 
 #[test]
+fn what_others_are_to_read_they_may_read_as_far_as_the_umask_allows() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = tempfile::tempdir().expect("scratch");
+    let mode = |path: &str| {
+        let path = scratch.path().join(path);
+        path.metadata().expect("stat").permissions().mode() & 0o777
+    };
+    std::fs::write(scratch.path().join("usual"), "").expect("write");
+    let usual = mode("usual");
+    let dir = RealDir::create_public(&scratch.path().join("a/b")).expect("create");
+    dir.create("f").expect("create");
+    let inner = dir.create_dir("c").expect("create");
+    replace_file(inner.as_ref(), "g", b"text").expect("replace");
+    assert_eq!([mode("a/b/f"), mode("a/b/c/g")], [usual & 0o644; 2]);
+    assert_eq!(
+        [mode("a"), mode("a/b"), mode("a/b/c")].map(|mode| mode & 0o444),
+        [usual & 0o444; 3]
+    );
+    let again = RealDir::open_public(&scratch.path().join("a")).expect("open");
+    again.dir("b").expect("open").create("h").expect("create");
+    assert_eq!(mode("a/b/h"), usual & 0o644);
+}
+
+#[test]
 fn a_file_is_made_once_with_mode_0600() {
     use std::os::unix::fs::PermissionsExt;
     let (scratch, dir) = scratch();
