@@ -36,6 +36,6 @@ pub use import::{
 };
 pub use layout::{FileExtents, Layout, layout, order};
 pub use mend::{ImageMend, MendedFile, apply_mend, plan_mend};
-pub use published::placed;
+pub use published::{Arrived, placed};
 pub use record::{ImageRecord, VersionRecord, VolumeRecord};
 pub use registry::{ImageVersion, Images, Suppliers, check_name};

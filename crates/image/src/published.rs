@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use goldleaf_block::{BlockNo, BlockRange, ExtentMap, MapBuilder, MapExtent, SourceIndex, Target};
+use goldleaf_block::{
+    BlockCount, BlockNo, BlockRange, ExtentMap, MapBuilder, MapExtent, SourceIndex, Target,
+};
 use goldleaf_cache::{Cache, Cached};
 use goldleaf_store::Digest;
 use goldleaf_wire::{BootProfile, PackRef, WireMap};
@@ -26,7 +28,36 @@ fn learn(places: &mut Places, data: &str, cache: &Cache) {
     places.extend(cache.packs().map(place));
 }
 
+/// Blocks that a version needs of what is published elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// Those that are here.
+    pub here: BlockCount,
+    /// In all.
+    pub all: BlockCount,
+}
+
+impl Arrived {
+    /// Those that are still to come.
+    pub fn missing(self) -> BlockCount {
+        BlockCount(self.all.0.saturating_sub(self.here.0))
+    }
+
+    /// How much is here, of a hundred.
+    pub fn percent(self) -> u64 {
+        self.here.0 * 100 / self.all.0.max(1)
+    }
+}
+
 impl ImageVersion {
+    /// How much of it has arrived.
+    pub fn arrived(&self) -> Arrived {
+        let sum = |of: fn(&Cached) -> BlockCount| {
+            BlockCount(self.published().iter().map(|data| of(data).0).sum())
+        };
+        Arrived { here: sum(Cached::arrived), all: sum(Cached::wanted) }
+    }
+
     /// What of published data files a guest reads when it starts, in its order: blocks of one file
     /// for as long as it is the same one.
     pub fn wanted(&self, profile: &BootProfile) -> Vec<(&Cached, Vec<Range<u64>>)> {

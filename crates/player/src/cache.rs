@@ -115,9 +115,8 @@ fn current(home: &Home, name: &str) -> Result<[u64; 2], PlayerError> {
         Err(ImageError::Unknown(_)) => return Ok([0, 0]),
         other => other?,
     };
-    let arrived = image.published().iter().map(|data| data.arrived().bytes().0).sum();
-    let wanted = image.published().iter().map(|data| data.wanted().bytes().0).sum();
-    Ok([arrived, wanted])
+    let arrived = image.arrived();
+    Ok([arrived.here.bytes().0, arrived.all.bytes().0])
 }
 
 /// Bytes that an image occupies.

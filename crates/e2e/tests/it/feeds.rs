@@ -107,7 +107,7 @@ fn a_livepc_travels_by_any_web_server() {
         root: None,
     };
     let (subscription, _, arrival) = feeds::subscribe(&endpoint.home, &options, &Silent).unwrap();
-    assert_eq!((arrival.version, arrival.arrived().arrived.0), (1, 0));
+    assert_eq!((arrival.version, arrival.arrived().here.0), (1, 0));
     drop((subscription, arrival));
     let before = link.carried();
     assert!(before < 3 << 20, "{before} bytes before the first start");

@@ -69,7 +69,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         "subscription": name,
         "organisation": subscription.record.organisation,
         "version": arrival.version,
-        "bytes_here": arrived.arrived.bytes().0,
+        "bytes_here": arrived.here.bytes().0,
         "bytes_found_here": found,
         "bytes_in_all": arrived.all.bytes().0,
         "root_keys": keys,

@@ -116,7 +116,7 @@ fn one(
 /// Brings all of an image, and shows how far it is.
 pub fn fill(arrival: &Arrival, console: &Console) -> Result<bool, Failure> {
     Ok(arrival.fill(&|now| {
-        console.at("bringing the image", now.arrived.bytes().0, now.all.bytes().0);
+        console.at("bringing the image", now.here.bytes().0, now.all.bytes().0);
         ControlFlow::Continue(())
     })?)
 }

@@ -33,10 +33,8 @@ impl Filling {
         if image.is_whole() {
             return Ok(None);
         }
-        let missing = image.published().iter();
-        let missing = missing.map(|data| data.wanted().bytes().0 - data.arrived().bytes().0).sum();
         // A limit is no reason not to start; the next collection says what is over it.
-        let _ = crate::cache::make_room(home, missing);
+        let _ = crate::cache::make_room(home, image.arrived().missing().bytes().0);
         let stop = Arc::new(AtomicBool::new(false));
         let profile = home.images_here()?.boot_profile(&image.image, &image.record)?;
         let first = image.wanted(&profile.unwrap_or_default());

@@ -289,6 +289,12 @@ impl Live {
         versions.apps.iter().try_for_each(|(name, _)| home.settle("layers", name))?;
         let stack = Stack::open(home, &desktop.dir, &versions)?;
         let _filling = Filling::begin(home, &stack.image)?;
+        if _filling.is_some() {
+            let percent = stack.image.arrived().percent();
+            listener.event(&Event::Note(format!(
+                "{percent} % of the image is here; the rest comes while the guest runs"
+            )));
+        }
         let (composed, _) = compose(home, &desktop.dir, &stack, listener)?;
         let number = desktop.record.next_session;
         let mut id = [0; 16];

@@ -31,7 +31,7 @@ pub(crate) use forget::{Followed, followed};
 pub use goldleaf_wire::Effort;
 pub use look::{FeedView, VersionView, look};
 pub use publish::{PublishOptions, PublishReport, publish};
-pub use receive::{Arrival, Versions};
+pub use receive::Arrival;
 pub use record::{published, received};
 pub use subscription::{
     SubscribeOptions, Subscription, SubscriptionRecord, Wanted, absolute, current, has_failed,

@@ -7,7 +7,7 @@ use goldleaf_block::{BlockCount, ByteLen, ByteOffset, MapDevice, ReadBlocks, Sou
 use goldleaf_cache::{Cache, Cached};
 use goldleaf_feed::{Channel, LivePcVersion, Offer, PublishedImage, PublishedLayer};
 use goldleaf_host::{Dir, Progress};
-use goldleaf_image::{ImageError, ImageVersion, check_name, placed};
+use goldleaf_image::{Arrived, ImageError, ImageVersion, check_name, placed};
 use goldleaf_layer::Layer;
 use goldleaf_layer::rules::SiteRules;
 use goldleaf_store::{Digest, LiveSet, PackId, Store, pack_file_name};
@@ -49,15 +49,6 @@ struct Difference {
     from: Vec<Cached>,
 }
 
-/// Blocks that an image needs, here and in all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Versions {
-    /// Here.
-    pub arrived: BlockCount,
-    /// In all.
-    pub all: BlockCount,
-}
-
 impl Arrival {
     /// What starts next as it is, for what has not arrived of it yet.
     pub fn of_current(home: &Home, name: &str) -> Result<Self, PlayerError> {
@@ -74,26 +65,25 @@ impl Arrival {
     }
 
     /// How much of the image is here.
-    pub fn arrived(&self) -> Versions {
-        arrived(&self.image)
+    pub fn arrived(&self) -> Arrived {
+        self.image.arrived()
     }
 
     /// Brings the rest of the image, after making room for it; `told` is told how far it is, and
     /// may end it. Returns whether all is here.
     pub fn fill(
         &self,
-        told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
+        told: &(dyn Fn(Arrived) -> ControlFlow<()> + Sync),
     ) -> Result<bool, PlayerError> {
-        let Versions { arrived, all } = self.arrived();
-        cache::make_room(&self.home, all.bytes().0.saturating_sub(arrived.bytes().0))?;
+        cache::make_room(&self.home, self.arrived().missing().bytes().0)?;
         step("receive.content", || self.bring(told))
     }
 
     fn bring(
         &self,
-        told: &(dyn Fn(Versions) -> ControlFlow<()> + Sync),
+        told: &(dyn Fn(Arrived) -> ControlFlow<()> + Sync),
     ) -> Result<bool, PlayerError> {
-        let told = |_| told(arrived(&self.image));
+        let told = |_| told(self.arrived());
         let missing = self.image.published().iter().filter(|data| !data.is_whole());
         for data in missing {
             let fill = |by: &Difference| Ok(data.fill_from_delta(&by.delta, &by.from, &told)?);
@@ -109,13 +99,6 @@ impl Arrival {
         }
         Ok(true)
     }
-}
-
-fn arrived(image: &ImageVersion) -> Versions {
-    let sum = |of: fn(&Cached) -> BlockCount| {
-        BlockCount(image.published().iter().map(|data| of(data).0).sum())
-    };
-    Versions { arrived: sum(Cached::arrived), all: sum(Cached::wanted) }
 }
 
 /// Takes versions of one subscription.

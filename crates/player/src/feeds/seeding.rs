@@ -99,7 +99,7 @@ impl Arrival {
         let before = data.arrived();
         let told = |_| {
             let now = self.arrived();
-            progress.at("taking what is here", now.arrived.bytes().0, now.all.bytes().0);
+            progress.at("taking what is here", now.here.bytes().0, now.all.bytes().0);
             ControlFlow::Continue(())
         };
         data.take_from(seeds, &told)?;
