@@ -13,6 +13,8 @@ pub const MAPS: &str = "maps";
 pub const PROFILES: &str = "profiles";
 /// Directory of versions.
 pub const VERSIONS: &str = "versions";
+/// Directories of files that are named by their digest, and never change.
+pub const BY_DIGEST: [&str; 5] = [PACKS, DELTAS, MAPS, PROFILES, VERSIONS];
 /// Directory of feeds.
 pub const FEEDS: &str = "feeds";
 /// Directory of a channel's signed metadata.

@@ -100,8 +100,7 @@ fn of_file(request: &Request, file: Arc<dyn File>, len: u64) -> Answer {
 /// Whether what has this name never changes: content under its digest, and metadata under a number
 /// that is no draft.
 fn is_kept(path: &[String]) -> bool {
-    let folders = [names::PACKS, names::DELTAS, names::MAPS, names::VERSIONS];
     let [folder, .., name] = path else { return false };
     let is_numbered = name.starts_with(|first: char| first.is_ascii_digit());
-    folders.contains(&folder.as_str()) || is_numbered && !name.ends_with(".draft.json")
+    names::BY_DIGEST.contains(&folder.as_str()) || is_numbered && !name.ends_with(".draft.json")
 }
