@@ -4,6 +4,7 @@
 //! Between pieces the stream stands back for reads that wait for something else; those that wait for
 //! what it brings next just wait.
 
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,14 +110,13 @@ impl Cached {
         index: &Arc<PackIndex>,
         frames: impl IntoIterator<Item = usize>,
     ) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
+        let (mut runs, mut seen): (Vec<Run>, _) = (Vec::new(), BTreeSet::new());
         for number in frames {
             let frame = &index.frames()[number];
-            if self.has_wanted(blocks_of(slot, frame)) {
+            if !seen.insert(number) || self.has_wanted(blocks_of(slot, frame)) {
                 continue;
             }
             match runs.last_mut() {
-                Some(run) if run.frames.contains(&number) => {}
                 Some(run) if run.frames.end <= number && run.gap(index, number) < GAP => {
                     run.frames.end = number + 1;
                 }

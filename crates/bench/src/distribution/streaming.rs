@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use goldleaf_block::{BlockRange, ByteLen, ByteOffset, ReadBlocks, Target};
+use goldleaf_block::{BlockCount, BlockRange, ByteLen, ByteOffset, ReadBlocks, Target};
 use goldleaf_e2e::{Author, Link, Nginx};
 use goldleaf_feed::{FORMAT, LivePcVersion, Location, Offer, Publisher, names, target_name};
 use goldleaf_figures::{Bar, Row, Table};
@@ -156,14 +156,13 @@ fn profiles(ground: &Ground) -> Result<(BootProfile, BootProfile)> {
 
 /// What is read after the start.
 fn rest(boot: &BootProfile, all: &BootProfile) -> Vec<BlockRange> {
-    let both: Vec<_> = all.runs().to_vec();
     let mut blocks = boot.blocks().0;
     // The start comes first in all.
-    let behind = both.into_iter().filter_map(|run| {
+    let behind = all.runs().iter().filter_map(|run| {
         let skip = blocks.min(run.count.0);
         blocks -= skip;
-        let count = goldleaf_block::BlockCount(run.count.0 - skip);
-        let start = run.start.plus(goldleaf_block::BlockCount(skip));
+        let count = BlockCount(run.count.0 - skip);
+        let start = run.start.plus(BlockCount(skip));
         (count.0 > 0).then(|| BlockRange::new(start, count))
     });
     behind.collect()
