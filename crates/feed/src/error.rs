@@ -75,7 +75,8 @@ impl FeedError {
         move |source| FeedError::Io { what, source }
     }
 
-    pub(crate) fn malformed(what: impl Into<String>, why: impl ToString) -> Self {
+    /// What somebody published is not what it should be.
+    pub fn malformed(what: impl Into<String>, why: impl ToString) -> Self {
         FeedError::Malformed { what: what.into(), why: why.to_string() }
     }
 }

@@ -60,8 +60,10 @@ pub struct Location {
 }
 
 impl Location {
-    /// Reads `ROOT/feeds/FEED` or `ROOT/feeds/FEED/CHANNEL`; `None` for anything else.
+    /// Reads `ROOT/feeds/FEED` or `ROOT/feeds/FEED/CHANNEL`, or the address of the page there;
+    /// `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_suffix("/index.html").unwrap_or(text);
         let (root, path) = text.trim_end_matches('/').rsplit_once("/feeds/")?;
         let (feed, channel) = path.split_once('/').unwrap_or((path, STABLE));
         let is_word = |word: &str| {

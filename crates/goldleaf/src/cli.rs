@@ -78,10 +78,14 @@ enum Command {
     Key(commands::key::Command),
     Publish(commands::publish::Args),
     #[command(subcommand)]
+    Catalog(commands::catalog::Command),
+    #[command(subcommand)]
     Feed(commands::feed::Command),
     Subscribe(commands::subscribe::Args),
     Unsubscribe(commands::unsubscribe::Args),
     Update(commands::update::Args),
+    #[command(subcommand)]
+    Agent(commands::agent::Command),
     Export(commands::export::Args),
     ServeStatic(commands::serve_static::Args),
     Pin(commands::pin::Args),
@@ -194,10 +198,12 @@ fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Rules(command) => commands::rules::run(app, command),
         Command::Key(command) => commands::key::run(app, command),
         Command::Publish(args) => commands::publish::run(app, &args),
+        Command::Catalog(command) => commands::catalog::run(app, command),
         Command::Feed(command) => commands::feed::run(app, command),
         Command::Subscribe(args) => commands::subscribe::run(app, &args),
         Command::Unsubscribe(args) => commands::unsubscribe::run(app, &args),
         Command::Update(args) => commands::update::run(app, &args),
+        Command::Agent(command) => commands::agent::run(app, command),
         Command::Export(args) => commands::export::run(app, &args),
         Command::ServeStatic(args) => commands::serve_static::run(app, &args),
         Command::Pin(args) => commands::pin::run(app, &args),

@@ -10,7 +10,7 @@ use goldleaf_image::ImageError;
 use goldleaf_image::create::CreateError;
 use goldleaf_layer::ManifestError;
 use goldleaf_layer::rules::RulesError;
-use goldleaf_player::PlayerError;
+use goldleaf_player::{PlayerError, sentence};
 use goldleaf_store::StoreError;
 use goldleaf_vm::VmError;
 use goldleaf_worker::WorkerError;
@@ -95,18 +95,8 @@ impl Failure {
         self
     }
 
-    /// Takes an error apart: its own sentence, and those of its causes that it does not repeat.
     fn of(kind: FailureKind, error: &dyn Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            cause = error.source();
-        }
-        Self::new(kind, message)
+        Self::new(kind, sentence(error))
     }
 
     /// The sentence.

@@ -14,6 +14,7 @@ mod cli;
 mod commands;
 mod failure;
 mod output;
+mod page;
 mod place;
 mod progress;
 mod serve;

@@ -185,6 +185,21 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     value.checked_mul(1 << shift).ok_or_else(expected)
 }
 
+/// A time that a person writes, in seconds: `90s`, `30m`, `4h` or `3d`.
+pub fn parse_duration(text: &str) -> Result<u64, String> {
+    let expected = || format!("`{text}` is not a time; write a number with s, m, h or d: 3d");
+    let digits = text.trim_end_matches(['s', 'm', 'h', 'd']);
+    let unit = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(expected()),
+    };
+    let value: u64 = digits.parse().map_err(|_| expected())?;
+    value.checked_mul(unit).ok_or_else(expected)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +211,13 @@ mod tests {
         assert_eq!(parse_size("1000"), Ok(1000));
         for bad in ["", "G", "4X", "-1G", "99999999999T", "4GG"] {
             assert!(parse_size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_duration("3d"), Ok(3 * 86_400));
+        assert_eq!(parse_duration("90s"), Ok(90));
+        for bad in
+            ["", "d", "3", "-1h", "3dd", "1h30m", "9999999999999999999h", "99999999999999999d"]
+        {
+            assert!(parse_duration(bad).is_err(), "{bad}");
         }
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(3 << 29), "1.5 GiB");

@@ -1,13 +1,14 @@
-//! The door to a running session: one JSON line in, one JSON line out, on a unix socket that only
-//! this user can reach.
+//! The door to a running session, or to the agent: one JSON line in, one JSON line out, on a unix
+//! socket that only this user can reach.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use crate::PlayerError;
 
 /// Longest line that is taken, in bytes.
 const LINE_LIMIT: u64 = 64 << 10;
-/// How long a session may take to answer; a harvest of a large session needs its time.
+/// How long an answer may take; a harvest of a large session needs its time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What a running session can be asked.
@@ -43,13 +44,13 @@ pub enum Answer {
 }
 
 /// A request that waits for its answer.
-pub struct Pending {
+pub struct Pending<R = Request> {
     /// What is asked.
-    pub request: Request,
+    pub request: R,
     answer: Sender<Answer>,
 }
 
-impl Pending {
+impl<R> Pending<R> {
     /// Answers; the asker may have gone away meanwhile.
     pub fn answer(self, answer: Answer) {
         let _ = self.answer.send(answer);
@@ -57,7 +58,10 @@ impl Pending {
 }
 
 /// Listens at `socket`, which must not exist, and hands on what comes.
-pub fn listen(socket: &Path) -> Result<Receiver<Pending>, PlayerError> {
+pub fn listen<R>(socket: &Path) -> Result<Receiver<Pending<R>>, PlayerError>
+where
+    R: DeserializeOwned + Send + 'static,
+{
     let what = format!("listening at {}", socket.display());
     let listener = UnixListener::bind(socket).map_err(PlayerError::io(what))?;
     let (sender, receiver) = channel();
@@ -72,7 +76,7 @@ pub fn listen(socket: &Path) -> Result<Receiver<Pending>, PlayerError> {
 }
 
 /// One question, one answer. A broken connection is the asker's affair.
-fn serve(stream: &UnixStream, requests: &Sender<Pending>) -> Option<()> {
+fn serve<R: DeserializeOwned>(stream: &UnixStream, requests: &Sender<Pending<R>>) -> Option<()> {
     let mut line = String::new();
     BufReader::new(stream.take(LINE_LIMIT)).read_line(&mut line).ok()?;
     let answer = match serde_json::from_str(&line) {
@@ -80,9 +84,12 @@ fn serve(stream: &UnixStream, requests: &Sender<Pending>) -> Option<()> {
         Ok(request) => {
             let (sender, receiver) = channel();
             requests.send(Pending { request, answer: sender }).ok()?;
-            receiver
-                .recv_timeout(ANSWER_TIMEOUT)
-                .unwrap_or_else(|_| Answer::Failed("the session did not answer".into()))
+            match receiver.recv_timeout(ANSWER_TIMEOUT) {
+                Ok(answer) => answer,
+                Err(RecvTimeoutError::Timeout) => Answer::Failed("there was no answer".into()),
+                // Whoever was to answer has ended: nobody listens any more.
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
         }
     };
     let mut text = serde_json::to_vec(&answer).ok()?;
@@ -90,10 +97,10 @@ fn serve(stream: &UnixStream, requests: &Sender<Pending>) -> Option<()> {
     (&mut &*stream).write_all(&text).ok()
 }
 
-/// Asks a running session; `None` when nobody listens.
-pub fn ask(socket: &Path, request: &Request) -> Result<Option<Answer>, PlayerError> {
+/// Asks whoever listens at `socket`; `None` when nobody does.
+pub fn ask<R: Serialize>(socket: &Path, request: &R) -> Result<Option<Answer>, PlayerError> {
     let Ok(mut stream) = UnixStream::connect(socket) else { return Ok(None) };
-    let broken = || PlayerError::io("asking the session");
+    let broken = || PlayerError::io(format!("asking at {}", socket.display()));
     let mut text = serde_json::to_vec(request).map_err(|error| broken()(error.into()))?;
     text.push(b'\n');
     stream.write_all(&text).map_err(broken())?;

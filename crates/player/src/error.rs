@@ -104,6 +104,19 @@ pub enum PlayerError {
     },
 }
 
+/// An error in one sentence: its own words, and those of its causes that it does not repeat.
+pub fn sentence(error: &dyn std::error::Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 fn by(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(": {detail}") }
 }

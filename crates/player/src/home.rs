@@ -6,6 +6,7 @@
 //!   HOME/layers/NAME/layer.json     apps layers: their versions
 //!   HOME/livepcs/NAME/livepc.json   LivePCs, with rules.toml beside it
 //!   HOME/cache.json                 how much may be here of what could be brought again
+//!   HOME/agent.json, agent.lock, agent.sock    the agent's settings, and the door to it
 //!   HOME/desktops/NAME/
 //!     record.json                   the root record
 //!     lock                          held while a session or a command works on the desktop
@@ -19,7 +20,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use goldleaf_fetch::{Account, Options};
+use goldleaf_fetch::{Account, Options, Rate};
 use goldleaf_host::{
     Clock, Dir, Entropy, RealClock, RealDir, RealEntropy, planted, read_file, replace_file,
 };
@@ -53,6 +54,10 @@ pub struct Home {
     pub hypervisor: Arc<dyn Hypervisor>,
     /// How buckets are reached.
     pub account: Account,
+    /// What all that is brought shares, where that is limited.
+    pub rate: Option<Arc<Rate>>,
+    /// A place that has what is brought, perhaps, and is asked before all others.
+    pub nearest: Option<String>,
 }
 
 impl Home {
@@ -74,6 +79,8 @@ impl Home {
             jobs: Arc::new(Workers),
             hypervisor: Arc::new(QemuOverNbd),
             account: Account::default(),
+            rate: None,
+            nearest: None,
         })
     }
 

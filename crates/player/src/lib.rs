@@ -6,9 +6,11 @@
 //!   machine   a virtual machine over a disk    control        the door to a running one
 //!   collect   what may go                      check          what is damaged
 //!   cache     how much may be here of what could be brought again
+//!   agent     what goes on while nobody waits for it
 //!   jobs      who works on guests' bytes      repair         what is damaged, made whole
 //! ```
 
+pub mod agent;
 pub mod apps;
 pub mod bring;
 pub mod cache;
@@ -27,5 +29,5 @@ pub mod machine;
 pub mod repair;
 pub mod workshop;
 
-pub use error::PlayerError;
+pub use error::{PlayerError, sentence};
 pub use home::Home;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use goldleaf_block::WriteBlocks;
 use goldleaf_host::Clock;
+use goldleaf_image::Arrived;
 use goldleaf_nbd::{Export, Options, Server};
 use goldleaf_vm::{
     Accel, AfterReboot, Boot, Disk, DiskSource, Display, Event, Hardware, Launch, Notice,
@@ -80,6 +81,10 @@ pub trait Owner {
     fn news(&mut self, news: &MachineNews);
     /// Is called again and again while the machine runs.
     fn tick(&mut self);
+    /// How much of what the guest runs on is here; `None` where all of it was made here.
+    fn arrived(&self) -> Option<Arrived> {
+        None
+    }
     /// The guest rebooted and is paused: files the session and gives the disk of the next one.
     fn next_disk(&mut self) -> Result<Arc<dyn WriteBlocks>, PlayerError>;
     /// What the session changed so far.
@@ -305,8 +310,13 @@ impl Running<'_> {
 
     fn status(&self) -> serde_json::Value {
         let stats = self.server.stats();
+        let image = self.owner.arrived().map(|arrived| {
+            let (here, all) = (arrived.here.bytes().0, arrived.all.bytes().0);
+            serde_json::json!({ "here_bytes": here, "all_bytes": all })
+        });
         serde_json::json!({
             "hypervisor_pid": self.qemu.pid(),
+            "image": image,
             "disk": {
                 "reads": stats.reads,
                 "writes": stats.writes,

@@ -5,20 +5,23 @@
 //!                        ├─▶ publishing      a first version, and two ways to the next
 //!                        │      ├─▶ shares   what of an image it is that travels
 //!                        │      ├─▶ deltas   what an endpoint fetches of the next, and how fast
+//!                        │      ├─▶ applying    the next start on what was fetched
 //!                        │      └─▶ streaming   a first start over a link
 //!                        ├─▶ mapping         the map of a disk of 40 GB
 //!                        ├─▶ reading         what has arrived, read by a guest
 //!                        └─▶ peers           other people's stores on the same images (`--peers`)
 //! ```
-//! Groups (`publish`, `map`, `read`) run alone when they are named; `stream` is streaming alone, of
-//! a draft. `--little` takes a system without a desktop, for trying out. `--in=DIR` keeps images and
+//! Groups (`publish`, `map`, `read`) run alone when they are named; `apply` and `stream` are applying
+//! and streaming alone, of drafts. `--little` takes a system without a desktop, for trying out. `--in=DIR` keeps images and
 //! what was imported of them, so that the next run fetches nothing. A whole run on the desktop
 //! writes `bench/distribution.json`. Needs root, for mounts, and some 30 GB of room.
 
+mod applying;
 mod archive;
 mod deltas;
 mod ground;
 mod mapping;
+mod offering;
 mod pair;
 mod peers;
 mod publishing;
@@ -72,10 +75,16 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         streaming::record(&ground)?;
         let made = publishing::run(&ground, size, &mut table)?;
         let fetched = deltas::run(&ground, &made, &mut table)?;
+        applying::run(&ground, "feed", &made, &mut table)?;
         streaming::run(&ground, "feed", &made[0], &mut table)?;
         if has("--peers") {
             peers::run(&ground, fetched, &mut table)?;
         }
+    }
+    if only.contains(&"apply") {
+        let first = publishing::draft(&ground)?;
+        let next = publishing::next_draft(&ground, &first)?;
+        applying::run(&ground, "draft", &[first, next], &mut table)?;
     }
     if only.contains(&"stream") {
         streaming::record(&ground)?;

@@ -102,6 +102,11 @@ pub fn draft(ground: &Ground) -> Result<Made> {
     publish(ground, &ground.fresh("draft")?, V1, DRAFT, &[])
 }
 
+/// Publishes the next version over a draft of the first.
+pub fn next_draft(ground: &Ground, first: &Made) -> Result<Made> {
+    publish(ground, &ground.place.join("draft"), V2, DRAFT, &[&first.map])
+}
+
 /// Bytes of content in the packs of a map.
 fn content(feed: &Path, map: &Object) -> Result<u64> {
     Ok(read_map(feed, map)?.packs.iter().map(|pack| pack.blocks.bytes().0).sum())

@@ -16,21 +16,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use goldleaf_block::{BlockCount, BlockRange, ByteLen, ByteOffset, ReadBlocks, Target};
-use goldleaf_e2e::{Author, Link, Nginx};
-use goldleaf_feed::{FORMAT, LivePcVersion, Location, Offer, Publisher, names, target_name};
+use goldleaf_e2e::{Link, Nginx};
+use goldleaf_feed::{Location, names};
 use goldleaf_figures::{Bar, Row, Table};
 use goldleaf_host::Silent;
 use goldleaf_player::desktop::{self, Desktop, Live};
-use goldleaf_player::feeds::{self, SubscribeOptions, published};
+use goldleaf_player::feeds::{self, SubscribeOptions};
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::workshop::{Rehearsal, Until, rehearse};
 use goldleaf_player::{apps, bring};
-use goldleaf_trust::{TARGETS_LIFE, Targets};
-use goldleaf_wire::{BootProfile, Effort, PackIndex, WireMap};
+use goldleaf_wire::{BootProfile, PackIndex, WireMap};
 use serde::{Deserialize, Serialize};
 
 use super::ground::{Ground, V1};
-use super::publishing::{FINAL, Made, read_map};
+use super::offering::Offering;
+use super::publishing::{Made, read_map};
 use crate::Result;
 use crate::ground::open_home;
 use crate::memory::peak_rss;
@@ -119,7 +119,7 @@ pub fn run(ground: &Ground, feed: &str, made: &Made, table: &mut Table) -> Resul
     let name = feed;
     let feed = ground.place.join(feed);
     let (boot, all) = profiles(ground)?;
-    offer(ground, &feed, made, &all)?;
+    Offering::begin(ground, &feed, FEED)?.offer(V1, made, Some(&all))?;
     let map = read_map(&feed, &made.map)?;
     eprintln!("a first start over a link");
     let streamed: Streamed = ground.part("stream", &[name.as_ref()])?;
@@ -166,33 +166,6 @@ fn rest(boot: &BootProfile, all: &BootProfile) -> Vec<BlockRange> {
         (count.0 > 0).then(|| BlockRange::new(start, count))
     });
     behind.collect()
-}
-
-/// Signs the first version, so that it can be subscribed to.
-fn offer(ground: &Ground, feed: &Path, made: &Made, profile: &BootProfile) -> Result<()> {
-    let author = Author::begin(&ground.home, feed, FEED)?;
-    let publisher = Publisher::new(&author.to, Effort { level: FINAL, threads: 1 });
-    let profile = publisher.profile(profile)?;
-    let record = ground.home.images()?.open(V1, None)?.record;
-    let version = LivePcVersion {
-        format: FORMAT,
-        livepc: FEED.into(),
-        image: published(V1, record, made.map.clone(), Some(profile)),
-        layers: Vec::new(),
-        rules: None,
-        memory_mib: 2048,
-        cpus: 2,
-    };
-    let target = publisher.version(&version)?;
-    let now = ground.home.clock.now_unix();
-    let (published_unix_secs, deltas) = (now.as_secs(), Vec::new());
-    let target = Offer { version: 1, published_unix_secs, stage: 100, deltas }.over(&target)?;
-    let targets = Targets { targets: [(target_name(1), target)].into() };
-    let mut repository = author.repository(feed, FEED)?;
-    let draft = repository.draft_targets(&targets, now + TARGETS_LIFE)?;
-    repository.sign(&draft, &author.key)?;
-    repository.publish(&[&author.online], now)?;
-    Ok(())
 }
 
 /// Bytes of the packs that have to come before some runs of the disk can be read: frames, and the

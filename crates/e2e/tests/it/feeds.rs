@@ -10,7 +10,7 @@ use goldleaf_e2e::{Author, Desktop, IMAGE, Link, Nginx, Site};
 use goldleaf_feed::Location;
 use goldleaf_host::Silent;
 use goldleaf_player::feeds::{
-    self, Arrival, PublishOptions, PublishReport, SubscribeOptions, Subscription,
+    self, PublishOptions, PublishReport, SubscribeOptions, Subscription, Updated,
 };
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::workshop::{Rehearsal, Until};
@@ -70,13 +70,12 @@ impl Office {
 }
 
 /// Brings what is wanted, as `goldleaf update` does.
-pub fn update(endpoint: &Site) -> Arrival {
-    let mut subscription = Subscription::open(&endpoint.home, "office").unwrap();
-    let wanted = subscription.refresh(&endpoint.home).unwrap();
-    let arrival = subscription.take(&endpoint.home, &wanted, &Silent).unwrap();
-    assert!(arrival.fill(&|_| ControlFlow::Continue(())).unwrap());
-    arrival.adopt(&endpoint.home).unwrap();
-    arrival
+pub fn update(endpoint: &Site) -> Updated {
+    let subscription = Subscription::open(&endpoint.home, "office").unwrap();
+    let updated = subscription.update(&endpoint.home, &Silent, &|_| ControlFlow::Continue(()));
+    let updated = updated.unwrap();
+    assert!(updated.is_whole);
+    updated
 }
 
 fn is_sound(endpoint: &Site) {
@@ -139,8 +138,8 @@ fn a_livepc_travels_by_any_web_server() {
     let versions = view.versions.iter().map(|one| (one.version, one.deltas.len()));
     assert_eq!(versions.collect::<Vec<_>>(), [(2, 1), (1, 0)]);
     assert_eq!(view.versions[0].deltas[0], (Some(1), second.written.delta_bytes));
-    let arrival = update(&endpoint);
-    assert!(arrival.is_new && arrival.version == 2);
+    let updated = update(&endpoint);
+    assert!(updated.is_new && updated.version == 2);
     let tree = desk.tree().unwrap();
     assert_eq!(tree.text("opt/tool/version").unwrap().as_deref(), Some("two\n"));
     assert_eq!(tree.text("home/ada/document").unwrap().as_deref(), Some("mine\n"));

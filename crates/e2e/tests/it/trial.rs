@@ -67,8 +67,8 @@ fn a_version_that_does_not_boot_gives_way_to_the_one_before() {
     // The cure comes up, and that is the end of its trial.
     author.layer(&[("opt/tool/version", "three\n")]);
     author.publish(None, None);
-    let arrival = update(&endpoint);
-    assert!(arrival.is_new && arrival.version == 3);
+    let updated = update(&endpoint);
+    assert!(updated.is_new && updated.version == 3);
     assert_eq!(office(&endpoint).trial.unwrap().before.version(), Some(1));
     desk.session(|console| {
         assert_eq!(console.run("cat /opt/tool/version /home/ada/document")?, "three\nmine");

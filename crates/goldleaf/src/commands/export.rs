@@ -7,7 +7,7 @@ use goldleaf_player::feeds::{ExportOptions, Exported, Subscription};
 use crate::cli::App;
 use crate::failure::Failure;
 use crate::output::{counted, size};
-use crate::place;
+use crate::{page, place};
 
 /// Carry what a subscription follows to a stick, for machines that have no network
 ///
@@ -42,8 +42,11 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     };
     let console = app.console();
     let report = subscription.export(&home, &to, &options, &console)?;
-    console.finish();
     let record = &subscription.record;
+    if !args.dry_run {
+        page::write(&home, &to, &record.feed, &record.channel)?;
+    }
+    console.finish();
     let feed = args.to.join("feeds").join(&record.feed);
     let feed = if record.channel == "stable" { feed } else { feed.join(&record.channel) };
     let feed = feed.display().to_string();

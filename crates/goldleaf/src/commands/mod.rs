@@ -1,8 +1,10 @@
 //! One file a command. Each parses its arguments, calls a library, and prints.
 
+pub mod agent;
 pub mod apps;
 mod asking;
 pub mod cache;
+pub mod catalog;
 pub mod changes;
 pub mod check;
 pub mod completions;

@@ -12,7 +12,7 @@ use crate::commands::key::{missing, secret};
 use crate::commands::start::AccelChoice;
 use crate::failure::Failure;
 use crate::output::{counted, size};
-use crate::place;
+use crate::{page, place};
 
 /// What zstd is asked for where it is to be small, and where it is to be quick.
 const SMALL: i32 = 19;
@@ -108,6 +108,9 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let to = place::create(&args.to)?;
     let console = app.console();
     let report = feeds::publish(&home, &args.name, &to, &options, &console)?;
+    if report.is_visible {
+        page::write(&home, &to, &args.name, &args.channel)?;
+    }
     console.finish();
     let value = serde_json::json!({
         "livepc": args.name,

@@ -84,6 +84,12 @@ fn describe_version(status: &desktop::Status) -> String {
 fn describe_live(live: &serde_json::Value) -> String {
     let pid = live["hypervisor_pid"].as_u64();
     let mut text = pid.map_or(String::new(), |pid| format!("  hypervisor: pid {pid}\n"));
+    let image = |name: &str| live["image"][name].as_u64();
+    if let (Some(here), Some(all)) = (image("here_bytes"), image("all_bytes"))
+        && here < all
+    {
+        text += &format!("  image: {} of {} are here, the rest comes\n", size(here), size(all));
+    }
     let disk = |name: &str| live["disk"][name].as_u64();
     if let (Some(reads), Some(read), Some(writes), Some(written)) =
         (disk("reads"), disk("read_bytes"), disk("writes"), disk("written_bytes"))

@@ -32,6 +32,10 @@ pub struct Args {
     /// The feed's first root of trust, from somebody whom you trust
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
+    /// The first root of trust of the catalog of that place, from somebody whom you trust: the feed
+    /// is believed as the catalog vouches for it
+    #[arg(long, value_name = "FILE", conflicts_with = "root")]
+    catalog_root: Option<PathBuf>,
     /// Another place that carries the same feeds: what comes before /feeds/
     #[arg(long = "mirror", value_name = "PLACE")]
     mirrors: Vec<String>,
@@ -49,7 +53,7 @@ pub struct Args {
 
 pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let home = app.open()?;
-    let options = options(args)?;
+    let options = options(&home, args)?;
     let name = &options.name;
     if !args.no_desktop {
         check_free(&home, name)?;
@@ -82,7 +86,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         if found > 0 {
             text += &format!("{} of it was here already\n", size(found));
         }
-        if args.root.is_none() {
+        if args.root.is_none() && args.catalog_root.is_none() {
             text += "its author was not known before and is believed from now on; the keys:\n";
             keys.iter().for_each(|key| text += &format!("  {key}\n"));
         }
@@ -104,9 +108,12 @@ pub fn location(text: &str) -> Result<Location, Failure> {
     Ok(feeds::absolute(location, &here))
 }
 
-fn options(args: &Args) -> Result<SubscribeOptions, Failure> {
+fn options(home: &Home, args: &Args) -> Result<SubscribeOptions, Failure> {
     let location = location(&args.location)?;
-    let root = args.root.as_deref().map(read_root).transpose()?;
+    let root = match &args.catalog_root {
+        Some(path) => Some(feeds::root_by_catalog(home, &location, read_root(path)?)?),
+        None => args.root.as_deref().map(read_root).transpose()?,
+    };
     let name = args.name.clone().unwrap_or_else(|| location.feed.clone());
     Ok(SubscribeOptions { location, mirrors: args.mirrors.clone(), name, root })
 }

@@ -3,12 +3,14 @@
 use std::ops::ControlFlow;
 
 use goldleaf_host::Progress;
-use goldleaf_player::cache;
-use goldleaf_player::feeds::{self, Arrival, Subscription};
+use goldleaf_player::Home;
+use goldleaf_player::agent::Request;
+use goldleaf_player::feeds::{self, Arrival, Subscription, Told, Updated};
 
+use super::agent;
 use crate::cli::App;
 use crate::failure::Failure;
-use crate::output::{printable, size};
+use crate::output::{parse_duration, printable, size, when};
 use crate::progress::Console;
 
 /// Bring the newest versions of what is subscribed to
@@ -23,6 +25,17 @@ pub struct Args {
     /// Only look what is new
     #[arg(long)]
     dry_run: bool,
+    /// Let new versions run from the next start, even if they were put off
+    #[arg(long)]
+    now: bool,
+    /// Bring new versions, but let them wait for so long before they run, such as 3d; those that
+    /// come meanwhile, too
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(conflicts_with_all = ["now", "dry_run"])]
+    defer: Option<u64>,
+    /// Leave it to the agent, and return at once; starts the agent where none runs
+    #[arg(long, conflicts_with = "dry_run")]
+    background: bool,
 }
 
 /// What became of a subscription.
@@ -32,11 +45,44 @@ struct Line {
     version: u64,
     newest: u64,
     is_new: bool,
+    /// Unix time up to which a new version waits, in seconds.
+    deferred_until: Option<u64>,
     /// Bytes by which what has arrived is over its limit, and which nothing may take away.
     over_limit_bytes: u64,
     /// The version that would be wanted, but did not come up here.
     failed: Option<u64>,
     error: Option<String>,
+}
+
+impl Line {
+    fn new(subscription: &str, updated: Updated) -> Self {
+        let Updated { version, newest, is_new, deferred_until, over_limit_bytes, failed, .. } =
+            updated;
+        let (subscription, error) = (subscription.into(), None);
+        Self {
+            subscription,
+            version,
+            newest,
+            is_new,
+            deferred_until,
+            over_limit_bytes,
+            failed,
+            error,
+        }
+    }
+
+    fn failed(subscription: &str, failure: &Failure) -> Self {
+        Self {
+            subscription: subscription.into(),
+            version: 0,
+            newest: 0,
+            is_new: false,
+            deferred_until: None,
+            over_limit_bytes: 0,
+            failed: None,
+            error: Some(failure.message().to_owned()),
+        }
+    }
 }
 
 pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
@@ -45,24 +91,27 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         true => feeds::list(&home)?.into_iter().map(|record| record.name).collect(),
         false => args.names.clone(),
     };
+    if args.now || args.defer.is_some() {
+        let until = args.defer.map(|secs| home.now_unix_secs().saturating_add(secs));
+        for name in &names {
+            Subscription::open(&home, name)?.defer(&home, until)?;
+        }
+    }
+    if args.background {
+        agent::ask_or_start(app, &home, &Request::Update { names: args.names.clone() })?;
+        return app.answer(&serde_json::json!({ "left_to_agent": names }), || {
+            "the agent brings what is new; `goldleaf agent status` says how far it is".into()
+        });
+    }
     let console = app.console();
     let mut lines = Vec::new();
     let mut failure = None;
     for name in names {
         match one(&home, &name, args.dry_run, &console) {
-            Ok(line) => lines.push(line),
+            Ok(updated) => lines.push(Line::new(&name, updated)),
             Err(error) if args.names.len() == 1 => return Err(error),
             Err(error) => {
-                let line = Line {
-                    subscription: name,
-                    version: 0,
-                    newest: 0,
-                    is_new: false,
-                    over_limit_bytes: 0,
-                    failed: None,
-                    error: Some(error.message().to_owned()),
-                };
-                lines.push(line);
+                lines.push(Line::failed(&name, &error));
                 failure.get_or_insert(error);
             }
         }
@@ -74,51 +123,25 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-fn one(
-    home: &goldleaf_player::Home,
-    name: &str,
-    dry_run: bool,
-    console: &Console,
-) -> Result<Line, Failure> {
+fn one(home: &Home, name: &str, dry_run: bool, console: &Console) -> Result<Updated, Failure> {
     let mut subscription = Subscription::open(home, name)?;
-    console.at("asking what is new", 0, 0);
-    let wanted = subscription.refresh(home)?;
-    let version = wanted.offer.version;
-    let failed = feeds::has_failed(home, name, version)?.then_some(version);
-    let line = |version, is_new| Line {
-        subscription: name.into(),
-        version,
-        newest: wanted.newest,
-        is_new,
-        over_limit_bytes: 0,
-        failed,
-        error: None,
-    };
-    let current = feeds::current(home, name)?;
-    if dry_run {
-        return Ok(match failed {
-            Some(_) => line(current.unwrap_or_default(), false),
-            None => line(version, current != Some(version)),
-        });
-    }
-    let arrival = match failed {
-        Some(_) => Arrival::of_current(home, name)?,
-        None => subscription.take(home, &wanted, console)?,
-    };
-    fill(&arrival, console)?;
-    arrival.adopt(home)?;
-    let line = line(arrival.version, arrival.is_new);
-    // What it replaced may go, once nothing holds it.
-    drop((arrival, subscription));
-    Ok(Line { over_limit_bytes: cache::make_room(home, 0)?, ..line })
+    Ok(match dry_run {
+        true => subscription.look(home)?,
+        false => subscription.update(home, console, &told(console))?,
+    })
 }
 
 /// Brings all of an image, and shows how far it is.
 pub fn fill(arrival: &Arrival, console: &Console) -> Result<bool, Failure> {
-    Ok(arrival.fill(&|now| {
+    Ok(arrival.fill(&told(console))?)
+}
+
+/// Shows how far an image is.
+fn told(console: &Console) -> Box<Told<'_>> {
+    Box::new(|now| {
         console.at("bringing the image", now.here.bytes().0, now.all.bytes().0);
         ControlFlow::Continue(())
-    })?)
+    })
 }
 
 fn as_text(line: &Line, dry_run: bool) -> String {
@@ -129,13 +152,16 @@ fn as_text(line: &Line, dry_run: bool) -> String {
              `goldleaf pin {subscription} {failed}` tries it again"
         );
     }
-    let text = match (&line.error, line.is_new, dry_run) {
+    let text = match (&line.error, line.deferred_until, line.is_new) {
         (Some(error), ..) => format!("{subscription}: {}", printable(error)),
-        (None, true, true) => format!("{subscription}: version {version} is new"),
-        (None, true, false) => {
-            format!("{subscription}: version {version} runs from the next start")
-        }
-        (None, false, _) => format!("{subscription} is up to date, at version {version}"),
+        (None, Some(until), _) if !dry_run => format!(
+            "{subscription}: version {version} is here, and runs from the first start after {}; \
+             `goldleaf update --now {subscription}` lets it run from the next one",
+            when(until)
+        ),
+        (None, _, true) if dry_run => format!("{subscription}: version {version} is new"),
+        (None, _, true) => format!("{subscription}: version {version} runs from the next start"),
+        (None, ..) => format!("{subscription} is up to date, at version {version}"),
     };
     match line.over_limit_bytes {
         0 => text,

@@ -85,9 +85,10 @@ fn of_file(request: &Request, file: Arc<dyn File>, len: u64) -> Answer {
             return Answer { headers, ..Answer::only(416) };
         }
     };
-    let kind = match request.path.last().is_some_and(|name| name.ends_with(".json")) {
-        true => "application/json",
-        false => "application/octet-stream",
+    let kind = match request.path.last().and_then(|name| name.rsplit_once('.')) {
+        Some((_, "json")) => "application/json",
+        Some((_, "html")) => "text/html; charset=utf-8",
+        _ => "application/octet-stream",
     };
     let keep =
         if is_kept(&request.path) { "public, max-age=31536000, immutable" } else { "no-cache" };

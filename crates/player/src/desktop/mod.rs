@@ -6,8 +6,10 @@
 //!   harvest   a session read back             filing    changes put into layers
 //!   session   starting, ending, filing        upkeep    history, roll-back, reset, rejuvenate
 //!   identity  what makes a guest this one    trial    whether a guest came up
+//!   ahead     the next session's disk, composed before it is wanted
 //! ```
 
+mod ahead;
 mod compose;
 mod filing;
 mod filling;
@@ -21,11 +23,13 @@ mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldleaf_host::{Dir, Lock, planted};
 use goldleaf_image::check_name;
 use goldleaf_layer::Kind;
 
+pub use ahead::compose_ahead;
 pub(crate) use compose::compose_in_worker;
 pub use compose::{Composed, compose, pinned_packs};
 pub use filing::{Filer, Filing, store_records};
@@ -50,6 +54,11 @@ pub use upkeep::{
 use crate::home::{read_record, step, write_record};
 use crate::{Home, PlayerError};
 
+/// How long a command on a desktop is waited for: composing takes seconds.
+const SOON: Duration = Duration::from_secs(15);
+/// How often it is asked whether that is done.
+const TICK: Duration = Duration::from_millis(50);
+
 /// A desktop, locked: nobody else works on it while this lives.
 pub struct Desktop {
     /// Its directory.
@@ -70,6 +79,22 @@ impl Desktop {
         // Read under the lock: the record that was there before may have moved on.
         let record = early.map_or_else(|| record(&dir, name), Ok)?;
         Ok(Self { record, dir, _lock: lock })
+    }
+
+    /// Opens and locks a desktop for a person, who does not want to hear of a command that is about
+    /// to be done: waits for it a while, unless it is a session.
+    pub fn open_soon(home: &Home, name: &str) -> Result<Self, PlayerError> {
+        let until = home.clock.monotonic() + SOON;
+        loop {
+            match Self::open(home, name) {
+                Err(PlayerError::Busy { .. })
+                    if !session::is_under_way(home, name)? && home.clock.monotonic() < until =>
+                {
+                    home.clock.sleep(TICK);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Writes the root record: the one durable move by which anything changes. It has a name.

@@ -10,11 +10,13 @@
 //! Each arrow is one write of the root record. What a crash leaves between two of them is made
 //! again or removed at the next start.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use goldleaf_block::{SessionDevice, SessionId, WriteBlocks};
 use goldleaf_host::{Dir, Progress, Silent, planted};
+use goldleaf_image::Arrived;
 use goldleaf_layer::Kind;
 use goldleaf_layer::classify::Summary;
 use goldleaf_layer::plan::Outcome;
@@ -128,7 +130,7 @@ pub fn start(
     options: &StartOptions,
     listener: &dyn Listener,
 ) -> Result<Started, PlayerError> {
-    let mut desktop = Desktop::open(home, name)?;
+    let mut desktop = Desktop::open_soon(home, name)?;
     let accel = match options.accel {
         Some(accel) => accel,
         None => probe(home, listener)?,
@@ -227,6 +229,13 @@ pub fn run_directory(desktop: &Arc<dyn Dir>) -> Result<PathBuf, PlayerError> {
     run.path().map(Into::into).ok_or_else(|| {
         PlayerError::Refused("a virtual machine needs a home on a real file system".into())
     })
+}
+
+/// Whether a session of a desktop can be asked something.
+pub(super) fn is_under_way(home: &Home, name: &str) -> Result<bool, PlayerError> {
+    // Without a real file system there are no sockets.
+    let Ok(run) = run_directory(&directory(home, name)?) else { return Ok(true) };
+    Ok(UnixStream::connect(run.join("control.sock")).is_ok())
 }
 
 /// The place of the control socket; what an earlier process left there goes.
@@ -510,6 +519,10 @@ impl Owner for SessionOwner<'_> {
         if let Some(Err(error)) = on_trial.map(pass) {
             self.listener.event(&Event::Note(format!("the version came up, but: {error}")));
         }
+    }
+
+    fn arrived(&self) -> Option<Arrived> {
+        self.live.as_ref().map(|live| live.stack.image.arrived())
     }
 
     fn next_disk(&mut self) -> Result<Arc<dyn WriteBlocks>, PlayerError> {

@@ -1,7 +1,10 @@
 //! Looking at a feed without following it.
 
+use std::sync::Arc;
+
 use goldleaf_feed::{Channel, Location, offers};
-use goldleaf_trust::{Role, State, introduce};
+use goldleaf_fetch::Source;
+use goldleaf_trust::{Line, Role, State, introduce};
 use serde::Serialize;
 
 use super::subscription::{first_root, source};
@@ -52,6 +55,47 @@ pub struct VersionView {
     pub deltas: Vec<(Option<u64>, u64)>,
 }
 
+/// A channel as somebody sees it who has never seen it before. Nothing is kept of it.
+pub(super) struct Glance {
+    pub(super) line: Line,
+    pub(super) state: State,
+    pub(super) channel: Channel,
+    bench: Bench,
+}
+
+impl Glance {
+    /// Asks, as an endpoint would that believes that root, or the channel's own.
+    pub(super) fn take(
+        home: &Home,
+        carried: Arc<dyn Source>,
+        (feed, channel): (&str, &str),
+        root: Option<Vec<u8>>,
+    ) -> Result<Self, PlayerError> {
+        let root = match root {
+            Some(root) => root,
+            None => first_root(carried.as_ref(), feed, channel)?,
+        };
+        let (line, _) = introduce(&root)?;
+        let bench = Bench::open(home, &format!("look-{feed}"), &StartOptions::default())?;
+        let mut state = State::create(bench.dir.clone(), line.clone(), &root)?;
+        let channel = Channel::new(carried, feed, channel);
+        channel.update(&mut state, home.clock.now_unix())?;
+        Ok(Self { line, state, channel, bench })
+    }
+
+    /// Ids of the root keys, and how many of them must sign a root.
+    pub(super) fn root_keys(&self) -> (Vec<String>, usize) {
+        let keys = self.state.believed().authority().of(Role::Root);
+        let ids = keys.iter().flat_map(|keys| &keys.keyids).map(|id| id.0.clone()).collect();
+        (ids, keys.map_or(0, |keys| keys.threshold))
+    }
+
+    /// Takes away what was kept meanwhile.
+    pub(super) fn end(self) -> Result<(), PlayerError> {
+        self.bench.clear()
+    }
+}
+
 /// Asks what a feed has, as an endpoint would that believes that root, or the feed's own. Nothing
 /// is kept of it.
 pub fn look(
@@ -59,17 +103,25 @@ pub fn look(
     location: &Location,
     root: Option<Vec<u8>>,
 ) -> Result<FeedView, PlayerError> {
-    let Location { feed, channel, .. } = location;
     let carried = source(home, std::slice::from_ref(&location.root), None)?;
-    let root = match root {
-        Some(root) => root,
-        None => first_root(carried.as_ref(), feed, channel)?,
-    };
-    let (line, _) = introduce(&root)?;
-    let bench = Bench::open(home, &format!("look-{feed}"), &StartOptions::default())?;
-    let mut state = State::create(bench.dir.clone(), line.clone(), &root)?;
-    let channel = Channel::new(carried, feed, channel);
-    channel.update(&mut state, home.clock.now_unix())?;
+    look_at(home, carried, (&location.feed, &location.channel), root)
+}
+
+/// Asks the same of what carries it.
+pub fn look_at(
+    home: &Home,
+    carried: Arc<dyn Source>,
+    channel: (&str, &str),
+    root: Option<Vec<u8>>,
+) -> Result<FeedView, PlayerError> {
+    let glance = Glance::take(home, carried, channel, root)?;
+    let view = view(&glance)?;
+    glance.end()?;
+    Ok(view)
+}
+
+fn view(glance: &Glance) -> Result<FeedView, PlayerError> {
+    let Glance { line, state, channel, .. } = glance;
     let believed = state.believed();
     let offered = believed.targets().map(offers).transpose()?.unwrap_or_default();
     let mut versions = Vec::new();
@@ -99,15 +151,12 @@ pub fn look(
         deltas: offer.deltas.iter().map(|one| (number(&one.from), one.delta.len)).collect(),
     });
     let versions = versions.collect();
-    let root = believed.authority();
-    let keys = root.of(Role::Root);
-    let view = FeedView {
-        organisation: line.organisation,
-        feed: line.feed,
-        root_keys: keys.iter().flat_map(|keys| &keys.keyids).map(|id| id.0.clone()).collect(),
-        root_threshold: keys.map_or(0, |keys| keys.threshold),
+    let (root_keys, root_threshold) = glance.root_keys();
+    Ok(FeedView {
+        organisation: line.organisation.clone(),
+        feed: line.feed.clone(),
+        root_keys,
+        root_threshold,
         versions,
-    };
-    bench.clear()?;
-    Ok(view)
+    })
 }

@@ -103,14 +103,11 @@ pub fn publish(
         while offered.len() > options.keep.max(1) {
             offered.pop_first();
         }
-        sign(&mut repository, &targets(offered), options, now)?
+        sign(&mut repository, &targets(offered), &options.image_keys, now)?
     } else {
         None
     };
-    let is_visible = waits.is_none() && options.online_key.is_some();
-    if let (None, Some(key)) = (&waits, &options.online_key) {
-        step("publish.show", || Ok(repository.publish(&[key], now)?))?;
-    }
+    let is_visible = show(&mut repository, &waits, options.online_key.as_ref(), now)?;
     Ok(PublishReport { version, is_new, written, waits, is_visible })
 }
 
@@ -120,7 +117,11 @@ fn targets(offered: BTreeMap<u64, (Offer, Target)>) -> Targets {
 }
 
 /// The signed metadata of a channel, which must have been begun, and for this channel.
-fn repository(to: &Destination, feed: &str, channel: &str) -> Result<Repository, PlayerError> {
+pub(super) fn repository(
+    to: &Destination,
+    feed: &str,
+    channel: &str,
+) -> Result<Repository, PlayerError> {
     let path = names::metadata(feed, channel);
     let metadata = path.split('/').fold(to.shelf.clone(), |shelf, name| shelf.folder(name));
     let repository = Repository::on(metadata)?;
@@ -136,19 +137,31 @@ fn repository(to: &Destination, feed: &str, channel: &str) -> Result<Repository,
 }
 
 /// Signs with the keys that are here. Returns how it stands, where signatures are missing.
-fn sign(
+pub(super) fn sign(
     repository: &mut Repository,
     targets: &Targets,
-    options: &PublishOptions,
+    image_keys: &[SigningKey],
     now: Duration,
 ) -> Result<Option<Standing>, PlayerError> {
     let draft =
         step("publish.draft", || Ok(repository.draft_targets(targets, now + TARGETS_LIFE)?))?;
-    for key in &options.image_keys {
+    for key in image_keys {
         step("publish.sign", || Ok(repository.sign(&draft, key)?))?;
     }
     let standing = repository.standing()?.into_iter().find(|standing| standing.file == draft);
     Ok(standing.filter(|standing| !standing.is_complete()))
+}
+
+/// Lets endpoints see what waits for nobody, if the online key is here. Returns whether they do.
+pub(super) fn show(
+    repository: &mut Repository,
+    waits: &Option<Standing>,
+    online_key: Option<&SigningKey>,
+    now: Duration,
+) -> Result<bool, PlayerError> {
+    let (None, Some(key)) = (waits, online_key) else { return Ok(false) };
+    step("publish.show", || Ok(repository.publish(&[key], now)?))?;
+    Ok(true)
 }
 
 struct Publishing<'a> {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldleaf_cache::Supply;
 use goldleaf_feed::{Channel, Location, Offer, offers};
-use goldleaf_fetch::{Retrying, Several, Source, Tries, open};
+use goldleaf_fetch::{Limited, Retrying, Several, Source, Tries, open};
 use goldleaf_host::{Dir, Lock, Progress};
 use goldleaf_image::check_name;
 use goldleaf_trust::{Line, Root, State, Target, TrustError, introduce};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::receive::{Arrival, Receiver};
 use crate::home::{read_record, step, write_record};
-use crate::{Home, PlayerError};
+use crate::{Home, PlayerError, agent};
 
 /// Format of the records that this program writes.
 const FORMAT: u32 = 1;
@@ -21,6 +22,10 @@ const FORMAT: u32 = 1;
 const ROOT_LIMIT: u64 = 64 << 10;
 const RECORD: &str = "subscription.json";
 const SHELF: &str = "subscriptions";
+/// How long an agent may take to give way: it ends what it asked for last.
+const GIVING_WAY: Duration = Duration::from_secs(20);
+/// How often it is asked whether it has.
+const TICK: Duration = Duration::from_millis(50);
 
 /// `subscription.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +46,9 @@ pub struct SubscriptionRecord {
     pub lot: u8,
     /// The version that is to stay, whatever is new.
     pub pinned: Option<u64>,
+    /// Unix time in seconds up to which a new version waits before it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferred_until: Option<u64>,
     /// Unix time of the subscription, in seconds.
     pub created_unix_secs: u64,
 }
@@ -77,17 +85,27 @@ pub(super) fn source(
     locations: &[String],
     tries: Option<u32>,
 ) -> Result<Arc<dyn Source>, PlayerError> {
+    let locations: Vec<&String> = home.nearest.iter().chain(locations).collect();
     let mut options = home.fetch_options();
     let usual = options.tries;
     let tries = Tries { count: tries.unwrap_or(usual.count), ..usual };
-    if let [location] = locations {
+    if let [location] = locations[..] {
         options.tries = tries;
-        return Ok(open(location, &options)?);
+        return Ok(limited(home, open(location, &options)?));
     }
     let opened = locations.iter().map(|location| open(location, &options));
     let several = Several::new(opened.collect::<Result<_, _>>()?, options.clock.clone());
     let rounds = Tries { count: tries.count.div_ceil(usual.count), ..usual };
-    Ok(Arc::new(Retrying::new(Arc::new(several), rounds, options.clock, options.entropy)))
+    let several = Retrying::new(Arc::new(several), rounds, options.clock, options.entropy);
+    Ok(limited(home, Arc::new(several)))
+}
+
+/// A source that keeps to the rate of all that is brought for this home.
+fn limited(home: &Home, source: Arc<dyn Source>) -> Arc<dyn Source> {
+    match &home.rate {
+        Some(rate) => Arc::new(Limited::new(source, rate.clone())),
+        None => source,
+    }
 }
 
 /// A subscription, locked.
@@ -143,6 +161,7 @@ pub fn subscribe(
         sources,
         lot: lot[0] % 100,
         pinned: None,
+        deferred_until: None,
         created_unix_secs: home.now_unix_secs(),
     };
     // What an earlier attempt believed is no subscription's yet.
@@ -174,7 +193,7 @@ pub fn unsubscribe(home: &Home, name: &str) -> Result<(), PlayerError> {
     peek(home, name)?;
     let shelf = home.sub(SHELF)?;
     let dir = shelf.dir(name).map_err(what())?;
-    let _lock = lock(dir.as_ref(), name)?;
+    let _lock = lock_soon(home, dir.as_ref(), name)?;
     // Asked again: another command may have been faster.
     peek(home, name)?;
     check_arrived(home, name)?;
@@ -248,6 +267,23 @@ fn lock(dir: &dyn Dir, name: &str) -> Result<Box<dyn Lock>, PlayerError> {
     })
 }
 
+/// Locks a subscription, after asking an agent that works on it to give way.
+fn lock_soon(home: &Home, dir: &dyn Dir, name: &str) -> Result<Box<dyn Lock>, PlayerError> {
+    match lock(dir, name) {
+        Err(PlayerError::Busy { .. }) if agent::give_way(home, name)? => {}
+        other => return other,
+    }
+    let until = home.clock.monotonic() + GIVING_WAY;
+    loop {
+        match lock(dir, name) {
+            Err(PlayerError::Busy { .. }) if home.clock.monotonic() < until => {
+                home.clock.sleep(TICK);
+            }
+            other => return other,
+        }
+    }
+}
+
 /// The record of a subscription. Asked for each image that is opened, so it makes nothing.
 fn peek(home: &Home, name: &str) -> Result<SubscriptionRecord, PlayerError> {
     check_name(name)?;
@@ -302,11 +338,24 @@ pub fn supplier(home: &Home, image: &str) -> Option<Arc<dyn Supply>> {
 }
 
 impl Subscription {
-    /// Opens and locks a subscription.
+    /// Opens and locks a subscription. An agent that works on it gives way.
     pub fn open(home: &Home, name: &str) -> Result<Self, PlayerError> {
+        Self::with_lock(home, name, |dir| lock_soon(home, dir, name))
+    }
+
+    /// Opens and locks a subscription that nobody works on.
+    pub(crate) fn open_idle(home: &Home, name: &str) -> Result<Self, PlayerError> {
+        Self::with_lock(home, name, |dir| lock(dir, name))
+    }
+
+    fn with_lock(
+        home: &Home,
+        name: &str,
+        lock: impl FnOnce(&dyn Dir) -> Result<Box<dyn Lock>, PlayerError>,
+    ) -> Result<Self, PlayerError> {
         peek(home, name)?;
         let dir = home.sub(SHELF)?.dir(name).map_err(what())?;
-        let lock = lock(dir.as_ref(), name)?;
+        let lock = lock(dir.as_ref())?;
         let record = peek(home, name)?;
         let state = State::open(dir.clone(), record.line())?;
         let carried = source(home, &record.sources, None)?;
@@ -366,8 +415,9 @@ impl Subscription {
         wanted: &Wanted,
         progress: &dyn Progress,
     ) -> Result<Arrival, PlayerError> {
-        let receiver = Receiver { home, name: &self.record.name, channel: &self.channel, progress };
-        receiver.receive(wanted)
+        let SubscriptionRecord { name, sources, feed, channel, .. } = &self.record;
+        let channel = &Channel::new(source(home, sources, None)?, feed, channel);
+        Receiver { home, name, channel, progress }.receive(wanted)
     }
 
     /// Follows the same feed from other places, the first one first.
@@ -390,6 +440,22 @@ impl Subscription {
             crate::livepc::trial::retry(home, &self.record.name, version)?;
         }
         step("subscription.pin", || write_record(self.dir.as_ref(), RECORD, &self.record))
+    }
+
+    /// Lets new versions wait, from being brought to being what starts next, up to a Unix time in
+    /// seconds; `None` lets none wait any more.
+    pub fn defer(&mut self, home: &Home, until: Option<u64>) -> Result<(), PlayerError> {
+        let until = until.filter(|until| *until > home.now_unix_secs());
+        if until == self.record.deferred_until {
+            return Ok(());
+        }
+        self.record.deferred_until = until;
+        step("subscription.defer", || write_record(self.dir.as_ref(), RECORD, &self.record))
+    }
+
+    /// Unix time in seconds up to which a new version waits, while it does.
+    pub fn deferred_until(&self, home: &Home) -> Option<u64> {
+        self.record.deferred_until.filter(|until| *until > home.now_unix_secs())
     }
 }
 

@@ -105,6 +105,7 @@ pub(crate) fn follow(home: &Home, name: &str, place: String) {
         sources: vec![place],
         lot: 0,
         pinned: None,
+        deferred_until: None,
         created_unix_secs: 1,
     };
     let dir = home.sub("subscriptions").expect("shelf").create_dir(name).expect("directory");

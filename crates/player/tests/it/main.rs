@@ -2,6 +2,7 @@
 //! servers that do what they should not.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod agent;
 mod attacks;
 mod rows;
 #[path = "../../../fetch/tests/it/server.rs"]

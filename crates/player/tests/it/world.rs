@@ -372,11 +372,10 @@ impl World {
 
     /// Updates, as a person would who wants it all at once.
     pub fn update(&self) -> Result<(), PlayerError> {
-        let mut subscription = Subscription::open(&self.home, FEED)?;
-        let wanted = subscription.refresh(&self.home)?;
-        let arrival = subscription.take(&self.home, &wanted, &Silent)?;
-        assert!(arrival.fill(&|_| ControlFlow::Continue(()))?);
-        arrival.adopt(&self.home)
+        let subscription = Subscription::open(&self.home, FEED)?;
+        let told = |_| ControlFlow::Continue(());
+        assert!(subscription.update(&self.home, &Silent, &told)?.is_whole);
+        Ok(())
     }
 
     /// What is believed and what runs: read without anybody who could bring anything.

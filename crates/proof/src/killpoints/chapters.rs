@@ -18,7 +18,9 @@ use goldleaf_player::feeds::{
 use goldleaf_player::livepc::trial::STARTS_MAX;
 use goldleaf_player::livepc::{self, NewLivePc};
 use goldleaf_player::workshop::{Rehearsal, Until};
-use goldleaf_player::{Home, PlayerError, apps, bring, cache, collect, images, repair, workshop};
+use goldleaf_player::{
+    Home, PlayerError, agent, apps, bring, cache, collect, images, repair, workshop,
+};
 use goldleaf_trust::{Authority, Line, Quorum, Repository, SigningKey};
 use goldleaf_vm::Accel;
 use goldleaf_worker::Launcher;
@@ -224,7 +226,9 @@ fn follow(stage: &Stage) -> Result<()> {
     }
     let mut subscription = bring_version(stage, None)?;
     subscription.pin(home, Some(1))?;
-    Ok(subscription.pin(home, None)?)
+    subscription.pin(home, None)?;
+    subscription.defer(home, Some(u64::MAX))?;
+    Ok(subscription.defer(home, None)?)
 }
 
 /// No guest comes up on the new version: it powers off before it changed anything, and panics, and
@@ -425,6 +429,7 @@ fn collect_garbage(stage: &Stage) -> Result<()> {
     const SPARE: &str = "spare";
     let home = &stage.home;
     cache::set_limit(home, Some(1 << 30))?;
+    agent::Settings::default().write(home)?;
     let back = stage.memory.join("back");
     if !back.exists() {
         bring_version(stage, Some(1))?;

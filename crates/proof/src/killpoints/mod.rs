@@ -22,6 +22,7 @@ pub use driver::{child, run};
 
 /// Every step that the code names.
 const STEPS: &[&str] = &[
+    "agent.settings",
     "cache.limit",
     "collect.bench",
     "collect.half-made",
@@ -92,6 +93,7 @@ const STEPS: &[&str] = &[
     "store.rewrite",
     "subscription.carry",
     "subscription.create",
+    "subscription.defer",
     "subscription.forget",
     "subscription.pin",
     "subscription.remove",

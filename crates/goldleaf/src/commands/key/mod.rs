@@ -12,7 +12,7 @@ mod sign;
 
 use clap::Subcommand;
 
-pub use files::secret;
+pub use files::{now, secret};
 pub use show::missing;
 
 use crate::cli::App;

@@ -1,13 +1,15 @@
 //! `goldleaf key refresh`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use goldleaf_feed::Location;
 use goldleaf_trust::{Published, SigningKey};
 
 use super::files;
 use crate::cli::App;
 use crate::failure::Failure;
 use crate::output::when;
+use crate::{page, place};
 
 /// Publish what has its signatures, and renew the timestamp
 ///
@@ -35,7 +37,15 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         "expires_unix_secs": published.expires.as_secs(),
         "root_waits_for": published.root_waits.map(|on| on.to_string()),
     });
+    show_page(app, &args.dir)?;
     app.answer(&value, || as_text(&published))
+}
+
+/// Writes the page beside the feed anew, where the metadata lie as in a place that carries feeds.
+fn show_page(app: &App, dir: &Path) -> Result<(), Failure> {
+    let location = dir.parent().and_then(Path::to_str).and_then(Location::parse);
+    let Some(Location { root, feed, channel }) = location else { return Ok(()) };
+    page::write(&app.open()?, &place::open(Path::new(&root))?, &feed, &channel)
 }
 
 fn as_text(published: &Published) -> String {
