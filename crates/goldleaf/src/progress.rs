@@ -15,6 +15,8 @@ use crate::watch::Watch;
 
 /// How often a live line is rewritten: faster than this, nobody reads it.
 const LIVE_PERIOD: Duration = Duration::from_millis(100);
+/// How long something must have gone on before it is said how long it will take.
+const SURE: Duration = Duration::from_secs(3);
 /// How often there is a line where lines stay.
 const LINE_PERIOD: Duration = Duration::from_secs(2);
 
@@ -31,6 +33,8 @@ struct State {
     pending: bool,
     last: Option<Duration>,
     what: String,
+    /// When what goes on began, and how much of it was done then.
+    began: (Duration, u64),
     /// The log of the serial console, and how long it was before this session.
     serial: Option<(PathBuf, u64)>,
     watch: Option<Watch>,
@@ -123,6 +127,13 @@ impl Progress for Console {
             Style::Live => (LIVE_PERIOD, true),
             _ => (LINE_PERIOD, false),
         };
+        if state.what != what || done < state.began.1 {
+            state.began = (now, done);
+        }
+        // Lines between those of a guest's console would be lost in it.
+        if state.watch.is_some() {
+            return;
+        }
         let due = state.last.is_none_or(|last| now.saturating_sub(last) >= period);
         let other = live && state.what != what;
         if !due && !other {
@@ -130,7 +141,8 @@ impl Progress for Console {
         }
         state.last = Some(now);
         state.what = what.into();
-        let text = printable(&position(what, done, total));
+        let left = time_left(now.saturating_sub(state.began.0), state.began.1, done, total);
+        let text = printable(&(position(what, done, total) + &left));
         if live {
             eprint!("\r\x1b[K{text}");
             let _ = std::io::stderr().flush();
@@ -138,6 +150,19 @@ impl Progress for Console {
         } else {
             eprintln!("{text}");
         }
+    }
+}
+
+/// How long it takes at the rate so far, in words; nothing while that is not known.
+fn time_left(since: Duration, from: u64, done: u64, total: u64) -> String {
+    if since < SURE || done <= from || done >= total {
+        return String::new();
+    }
+    let secs = since.as_secs_f64() * (total - done) as f64 / (done - from) as f64;
+    match secs {
+        secs if secs < 90.0 => format!(", about {} s", secs.ceil()),
+        secs if secs < 5400.0 => format!(", about {} min", (secs / 60.0).round()),
+        secs => format!(", about {} h", (secs / 3600.0).round()),
     }
 }
 
@@ -216,6 +241,20 @@ mod tests {
         assert_eq!(position("reading", 1234, 0), "reading: 1,234");
         assert_eq!(position("reading", u64::MAX, u64::MAX), "reading: 100 %");
         assert_eq!(position("reading", 1, 3), "reading: 33 %");
+    }
+
+    #[test]
+    fn what_is_left_is_told_once_the_rate_is_known() {
+        let left = |secs, from, done| time_left(Duration::from_secs(secs), from, done, 1000);
+        assert_eq!(left(2, 0, 500), "");
+        assert_eq!(left(10, 0, 0), "");
+        assert_eq!(left(10, 0, 1000), "");
+        assert_eq!(left(10, 0, 500), ", about 10 s");
+        // What was there before was brought by nobody in this time.
+        assert_eq!(left(10, 900, 910), ", about 90 min");
+        assert_eq!(left(10, 990, 991), ", about 90 s");
+        assert_eq!(left(3600, 0, 100), ", about 9 h");
+        assert_eq!(time_left(Duration::from_secs(9), 0, 1, 0), "");
     }
 
     #[test]

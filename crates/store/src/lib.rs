@@ -37,6 +37,6 @@ pub use digest::Digest;
 pub use error::StoreError;
 pub use hold::{Exclusive, Hold};
 pub use mend::PackMend;
-pub use pack::pack_file_name;
+pub use pack::{PackedBlob, pack_file_name, packed_blobs};
 pub use store::{BlobPart, Location, PackId, PackInfo, PackNo, Store};
 pub use writer::{Filed, PackWriter};

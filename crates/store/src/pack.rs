@@ -5,7 +5,9 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use goldleaf_block::{BLOCK_SIZE, BlockError, BlockNo, ByteLen, ByteOffset, RangeKind, ReadBlocks};
+use goldleaf_block::{
+    BLOCK_SIZE, BlockCount, BlockError, BlockNo, ByteLen, ByteOffset, RangeKind, ReadBlocks,
+};
 use goldleaf_host::{Dir, File};
 
 use crate::format::{FRAME_LEN, Index, Row, TRAILER_LEN, Trailer};
@@ -171,14 +173,48 @@ impl Pack {
     }
 }
 
+/// Where a blob lies in a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedBlob {
+    /// Its name.
+    pub digest: Digest,
+    /// Its first block in the pack's file.
+    pub at: BlockNo,
+    /// How long it is.
+    pub blocks: BlockCount,
+}
+
+/// The blobs of a pack of `len` bytes that is in no store yet, in the order in which they lie there.
+/// Its index is read and checked, and nothing else.
+pub fn packed_blobs(
+    disk: &dyn ReadBlocks,
+    len: u64,
+    pack: PackId,
+) -> Result<Vec<PackedBlob>, StoreError> {
+    let read = |buf: &mut [u8], at| disk.read_at(ByteOffset(at), buf).map_err(StoreError::from);
+    let index = index_by(&read, len, pack.0).map_err(|error| in_pack(pack.0, error))?;
+    let blob = |&number: &u32| {
+        let Row { digest, at, len } = index.blobs.row(number as usize);
+        PackedBlob { digest, at: BlockNo(at), blocks: BlockCount(len) }
+    };
+    Ok(index.blobs_by_place.iter().map(blob).collect())
+}
+
 /// Reads the trailer and the index and checks them against the pack's name.
 pub(crate) fn read_index(file: &dyn File, len: u64, id: Digest) -> Result<Index, StoreError> {
     let io = |error| StoreError::io("reading an index", &error);
+    index_by(&|buf, at| file.read_exact_at(buf, at).map_err(io), len, id)
+}
+
+/// Fills a buffer with what stands from a byte of a pack on.
+type Read<'a> = dyn Fn(&mut [u8], u64) -> Result<(), StoreError> + 'a;
+
+fn index_by(read: &Read<'_>, len: u64, id: Digest) -> Result<Index, StoreError> {
     let end = len
         .checked_sub(TRAILER_LEN)
         .ok_or_else(|| StoreError::corrupt("length", "a whole pack", len))?;
     let mut trailer = [0; TRAILER_LEN as usize];
-    file.read_exact_at(&mut trailer, end).map_err(io)?;
+    read(&mut trailer, end)?;
     let trailer = Trailer::decode(&trailer)?;
     if trailer.id != id {
         return Err(StoreError::corrupt("trailer", format!("id {id}"), trailer.id));
@@ -187,7 +223,7 @@ pub(crate) fn read_index(file: &dyn File, len: u64, id: Digest) -> Result<Index,
         StoreError::corrupt("trailer", format!("an index within {end} bytes"), trailer.index_len)
     })?;
     let mut bytes = vec![0; trailer.index_len as usize];
-    file.read_exact_at(&mut bytes, start).map_err(io)?;
+    read(&mut bytes, start)?;
     let found = Digest::of(&bytes);
     if found != id {
         return Err(StoreError::corrupt("index", id, found));

@@ -140,8 +140,14 @@ pub fn start(
     let live = Live::open(home, &mut desktop, options.discard_session, listener)?;
     // Not before: which hardware it is may have been settled with the session.
     let spec = machine(home, &desktop, options, accel, run)?;
-    let mut owner =
-        SessionOwner { home, desktop: &mut desktop, live: None, watched: None, listener };
+    let mut owner = SessionOwner {
+        home,
+        desktop: &mut desktop,
+        live: None,
+        watched: None,
+        told_percent: 0,
+        listener,
+    };
     let disk = owner.take(live);
     let end = home.hypervisor.run(disk, &spec, home.clock.clone(), &requests, &mut owner)?;
     let live = owner.live.take();
@@ -487,6 +493,8 @@ struct SessionOwner<'a> {
     live: Option<Live>,
     /// Its disk, while the edition that it stands on is on trial.
     watched: Option<Arc<Watched>>,
+    /// How much of its image was here when that was last told, of a hundred.
+    told_percent: u64,
     listener: &'a dyn Listener,
 }
 
@@ -497,8 +505,19 @@ impl SessionOwner<'_> {
         let volumes = &live.stack.image.record.volumes;
         let watched = || Arc::new(Watched::new(disk.clone(), volumes, &self.home.clock));
         self.watched = live.on_trial.map(|_| watched());
+        self.told_percent = live.stack.image.arrived().percent();
         self.live = Some(live);
         self.watched.clone().map_or(disk, |watched| watched)
+    }
+
+    /// Tells how far an image is that arrives while the guest runs.
+    fn tell_arrival(&mut self) {
+        let Some(arrived) = self.arrived() else { return };
+        let percent = arrived.percent();
+        if percent != std::mem::replace(&mut self.told_percent, percent) {
+            let (here, all) = (arrived.here.bytes().0, arrived.all.bytes().0);
+            self.listener.at("bringing the image", here, all);
+        }
     }
 }
 
@@ -508,6 +527,7 @@ impl Owner for SessionOwner<'_> {
     }
 
     fn tick(&mut self) {
+        self.tell_arrival();
         if !self.watched.as_ref().is_some_and(|watched| watched.lasts()) {
             return;
         }
@@ -522,7 +542,8 @@ impl Owner for SessionOwner<'_> {
     }
 
     fn arrived(&self) -> Option<Arrived> {
-        self.live.as_ref().map(|live| live.stack.image.arrived())
+        let arrived = self.live.as_ref().map(|live| live.stack.image.arrived());
+        arrived.filter(|arrived| arrived.all.0 > 0)
     }
 
     fn next_disk(&mut self) -> Result<Arc<dyn WriteBlocks>, PlayerError> {

@@ -6,8 +6,9 @@
 //!     believed, believed.copy   what is believed of its author (crate `trust`)
 //!     lock                      held while a command works on it
 //! ```
-//! Versions are asked for and become what starts next (`update`), are received, taken from what is here already as far as that goes (`seeding`), and forgotten
-//! when nothing stands on them any more (`forget`).
+//! Versions are asked for and become what starts next (`update`). They are received (`receive`,
+//! `layer`), taken from what is here already as far as that goes (`seeding`), and forgotten when
+//! nothing stands on them any more (`forget`). A place may have a signed list of its feeds (`catalog`).
 //!
 //! The LivePC of a subscription has its name, and so has its image; its layers are `NAME.LAYER`. All
 //! of them are as if they had been made here, but for what has not arrived yet of the image.
@@ -16,6 +17,7 @@ mod catalog;
 mod deltas;
 mod export;
 mod forget;
+mod layer;
 mod look;
 mod publish;
 mod receive;

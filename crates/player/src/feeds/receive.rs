@@ -1,33 +1,24 @@
 //! Receiving a version: an image, layers and a LivePC of what was published.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use goldleaf_block::{BlockCount, ByteLen, ByteOffset, MapDevice, ReadBlocks, SourceIndex};
-use goldleaf_cache::{Cache, Cached};
-use goldleaf_feed::{Channel, LivePcVersion, Offer, PublishedImage, PublishedLayer};
-use goldleaf_host::{Dir, Progress};
-use goldleaf_image::{Arrived, ImageError, ImageVersion, check_name, placed};
-use goldleaf_layer::Layer;
+use goldleaf_cache::Cached;
+use goldleaf_feed::{Channel, LivePcVersion, Offer, PublishedImage};
+use goldleaf_host::Progress;
+use goldleaf_image::{Arrived, ImageError, ImageVersion};
 use goldleaf_layer::rules::SiteRules;
-use goldleaf_store::{Digest, LiveSet, PackId, Store, pack_file_name};
 use goldleaf_tree::GuestPath;
 use goldleaf_wire::DeltaRef;
 
 use super::record::received;
 use super::subscription::Wanted;
-use crate::apps::AppsVersion;
 use crate::cache;
-use crate::desktop::{Hex, StartOptions};
 use crate::home::step;
 use crate::livepc::{self, Edition, LivePc};
-use crate::workshop::Bench;
 use crate::{Home, PlayerError};
 
 /// Streams by which a disk is filled.
-const STREAMS: usize = 2;
-/// Bytes that are copied at once.
-const PIECE: u64 = 1 << 20;
+pub(super) const STREAMS: usize = 2;
 
 /// A version whose layers are here, and its image as far as it has arrived.
 pub struct Arrival {
@@ -202,81 +193,6 @@ impl Receiver<'_> {
         }
         Ok(number)
     }
-
-    /// The name and the version that a layer has here.
-    fn layer(
-        &self,
-        published: &PublishedLayer,
-        image_version: u32,
-    ) -> Result<(String, u32), PlayerError> {
-        check_name(&published.name)?;
-        let name = format!("{}.{}", self.name, published.name);
-        check_name(&name)?;
-        let named = |digest: &str| {
-            Digest::parse(digest)
-                .ok_or_else(|| PlayerError::corrupt("a published layer", "a name that is none"))
-        };
-        let (digest, pack) = (named(&published.digest)?, PackId(named(&published.pack)?));
-        match crate::apps::get(self.home, &name) {
-            Err(PlayerError::Unknown { .. }) => {}
-            other => {
-                let known = other?.versions.into_iter().find(|known| known.digest.0 == digest);
-                if let Some(known) = known {
-                    return Ok((name, known.number));
-                }
-            }
-        }
-        let bench = Bench::open(self.home, &format!("receive-{name}"), &StartOptions::default())?;
-        let store = step("receive.layer", || self.bring(&bench, published, pack))?;
-        let public = self.home.public()?;
-        let mut live = LiveSet::default();
-        Layer::open(&store, &digest)?.add_live(&store, &mut live)?;
-        let mut writer = public.writer()?;
-        writer.copy(&store, &live)?;
-        let filed = writer.finish()?;
-        let layer = crate::apps::add_version(self.home, &name, self.name, |number| AppsVersion {
-            number,
-            digest: Hex(digest),
-            image_version,
-            created_unix_secs: published.created_unix_secs,
-            cause: published.cause.clone(),
-            entries: published.entries,
-            bytes: published.bytes,
-        })?;
-        drop(filed);
-        bench.clear()?;
-        Ok((name, layer.version(None)?.number))
-    }
-
-    /// The store's pack that has a layer, put together again on a bench.
-    fn bring(
-        &self,
-        bench: &Bench,
-        published: &PublishedLayer,
-        pack: PackId,
-    ) -> Result<Store, PlayerError> {
-        const DATA: &str = "layer.data";
-        let what = || PlayerError::io("receiving a layer");
-        let wire = self.channel.map(&published.map)?;
-        if wire.map.blocks() != ByteLen(published.pack_len).blocks() {
-            return Err(PlayerError::corrupt("a published layer", "a map of another length"));
-        }
-        let cache =
-            Cache::create(bench.dir.clone(), DATA, &wire.packs).map_err(ImageError::from)?;
-        let starts: Vec<_> = cache.packs().map(|(_, at)| (SourceIndex(0), at)).collect();
-        let cached = Cached::new(cache.into(), Some(self.channel.content()));
-        let total = cached.cache().blocks().bytes().0;
-        let told = |arrived: BlockCount| {
-            self.progress.at("receiving a layer", arrived.bytes().0, total);
-            ControlFlow::Continue(())
-        };
-        cached.fill(STREAMS, &told)?;
-        let map = placed(&wire, &starts)?;
-        let disk = MapDevice::new(map.into(), vec![Arc::new(cached)])?;
-        let dir = bench.dir.create_dir("store").map_err(what())?;
-        copy(&disk, published.pack_len, dir.as_ref(), &pack_file_name(pack))?;
-        Ok(Store::open(dir)?)
-    }
 }
 
 /// Refuses volumes that no session could stand on: who adopted them could not start any more.
@@ -289,19 +205,6 @@ fn check_volumes(published: &PublishedImage) -> Result<(), PlayerError> {
         if end.is_none_or(|end| end > published.blocks.bytes().0) {
             return Err(wrong("a volume behind the end of the disk".into()));
         }
-    }
-    Ok(())
-}
-
-/// Writes the first bytes of a disk into a file.
-fn copy(disk: &dyn ReadBlocks, len: u64, dir: &dyn Dir, name: &str) -> Result<(), PlayerError> {
-    let what = || PlayerError::io("writing a layer");
-    let file = dir.create(name).map_err(what())?;
-    let mut buf = vec![0; PIECE as usize];
-    for at in (0..len).step_by(PIECE as usize) {
-        let part = (len - at).min(PIECE) as usize;
-        disk.read_at(ByteOffset(at), &mut buf[..part])?;
-        file.write_all_at(&buf[..part], at).map_err(what())?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod attacks;
+mod layers;
 mod rows;
 #[path = "../../../fetch/tests/it/server.rs"]
 #[allow(dead_code, reason = "`fetch` uses more of it")]

@@ -42,6 +42,8 @@ use tempfile::TempDir;
 /// The feed, and what follows it.
 pub const FEED: &str = "office";
 const CHANNEL: &str = "stable";
+/// What all versions of the layer have in common.
+const SAME: BlockCount = BlockCount(256);
 const EFFORT: Effort = Effort { level: 1, threads: 2 };
 /// How much faster the endpoint's clock runs than time does: what is slow is found out in seconds, and
 /// a busy machine is not taken for it.
@@ -200,8 +202,13 @@ impl Author {
             Ok(())
         });
         let mut editor = LayerEditor::new(&store, &Layer::empty(Kind::Apps)).unwrap();
-        let path = GuestPath::parse("opt/tool").unwrap();
-        editor.put(&path, file(blob.unwrap())).unwrap();
+        let same = writer.put_blob(SAME, &mut |buf| {
+            buf.iter_mut().enumerate().for_each(|(at, byte)| *byte = (at / 4096) as u8);
+            Ok(())
+        });
+        let path = |path| GuestPath::parse(path).unwrap();
+        editor.put(&path("opt/tool"), file(blob.unwrap(), BlockCount(1))).unwrap();
+        editor.put(&path("opt/same"), file(same.unwrap(), SAME)).unwrap();
         let digest = editor.commit(&mut writer, VersionMeta::default()).unwrap();
         let pack = writer.finish().unwrap().pack.unwrap();
         let file = shelf.open_rw(&pack_file_name(pack)).unwrap();
@@ -218,8 +225,8 @@ impl Author {
             digest: digest.to_string(),
             created_unix_secs: 1,
             cause: "a test".into(),
-            entries: 1,
-            bytes: 4096,
+            entries: 2,
+            bytes: 4096 + SAME.bytes().0,
             pack: pack.0.to_string(),
             pack_len,
             map,
@@ -271,19 +278,19 @@ impl Author {
     }
 }
 
-/// A file of one block.
-fn file(blob: Digest) -> Entry {
+/// A file that is one blob.
+fn file(blob: Digest, blocks: BlockCount) -> Entry {
     let time = Timestamp { secs: 1, nanos: 0 };
     let (user, group) = (Owner::Name("root".into()), Owner::Name("root".into()));
     let attrs =
         EntryAttrs { mode: 0o644, user, group, mtime: time, ctime: time, crtime: time, flags: 0 };
-    let run = ContentExtent { file_block: 0, blocks: 1, blob, blob_block: 0 };
+    let run = ContentExtent { file_block: 0, blocks: blocks.0, blob, blob_block: 0 };
     let node = EntryNode::Node {
         kind: NodeKind::File,
         attrs,
         xattrs: Vec::new(),
         acl_names: Vec::new(),
-        content: Content { size: BLOCK_SIZE, extents: vec![run] },
+        content: Content { size: blocks.bytes().0, extents: vec![run] },
         target: Vec::new(),
         link: None,
     };
