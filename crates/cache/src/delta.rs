@@ -4,11 +4,16 @@
 //!   delta ── stream ──▶ unit ─┬─▶ frames, compared with their digests ──▶ this cache
 //!   caches of older packs ────┘ its reference
 //! ```
-//! A unit whose frames are here already, or whose reference is not, is passed over; so is one that
-//! its author made wrong. What no unit brought is missing still, and comes from the packs.
+//! Two units are decoded at once while the next one comes. A unit whose frames are here already, or
+//! whose reference is not, is passed over; so is one that its author made wrong. What no unit brought
+//! is missing still, and comes from the packs.
 
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use goldleaf_block::{BlockError, BlockNo, BlockRange, ReadBlocks};
 use goldleaf_store::Digest;
@@ -18,6 +23,10 @@ use crate::cached::Failure;
 use crate::files::{Slot, blocks_of};
 use crate::fill::{GAP, not_kept};
 use crate::{CacheError, Cached, Carried, Supply, Told};
+
+/// Units that are decoded at once. Each needs memory for its reference, 24 MiB at most, and for its
+/// content.
+const WORKERS: usize = 2;
 
 /// Packs by name: in which cache they are, and where.
 type Packs<'a> = HashMap<Digest, (&'a Cached, &'a Slot)>;
@@ -82,6 +91,35 @@ struct Work<'a> {
     told: &'a Told<'a>,
 }
 
+/// A unit as it came, and where its pack is in the cache.
+type Unit<'a> = (&'a DeltaUnit, &'a Slot, Vec<u8>);
+
+/// Cuts what comes into units.
+struct Cutting<'a, 'b> {
+    /// Those that are still to come.
+    units: std::slice::Iter<'b, (&'a DeltaUnit, &'a Slot)>,
+    /// Where in the delta `rest` begins.
+    at: u64,
+    rest: Vec<u8>,
+}
+
+impl<'a> Cutting<'a, '_> {
+    /// The next unit, if all of it came.
+    fn next_whole(&mut self) -> Option<Unit<'a>> {
+        let (unit, slot) = *self.units.as_slice().first()?;
+        let skipped = (unit.at - self.at).min(self.rest.len() as u64);
+        self.rest.drain(..skipped as usize);
+        self.at += skipped;
+        if self.at < unit.at || self.rest.len() < unit.stored_len as usize {
+            return None;
+        }
+        let stored = self.rest.drain(..unit.stored_len as usize).collect();
+        self.at += u64::from(unit.stored_len);
+        self.units.next();
+        Some((unit, slot, stored))
+    }
+}
+
 impl<'a> Work<'a> {
     /// Takes all that is of use, from where it was left. Returns whether it came to its end.
     fn all(&self, supply: &dyn Supply) -> Result<bool, Failure> {
@@ -120,45 +158,67 @@ impl<'a> Work<'a> {
         is_there.then(|| (older, BlockRange::new(start, run.blocks.count)))
     }
 
-    /// Takes units that lie behind one another in the delta.
+    /// Takes units that lie behind one another in the delta, while more of them come. Returns
+    /// whether it came to its end.
     fn run(
         &self,
-        units: &[(&DeltaUnit, &Slot)],
+        units: &[(&'a DeltaUnit, &'a Slot)],
         range: Range<u64>,
         supply: &dyn Supply,
     ) -> Result<bool, Failure> {
-        let (mut at, mut rest, mut units) = (range.start, Vec::new(), units.iter());
-        let (mut wrong, mut stopped) = (None, false);
-        let mut take = |piece: &[u8]| {
-            self.cached.demand.let_pass();
-            rest.extend_from_slice(piece);
-            while let Some((unit, slot)) = units.as_slice().first() {
-                let skipped = (unit.at - at).min(rest.len() as u64);
-                rest.drain(..skipped as usize);
-                at += skipped;
-                if at < unit.at || rest.len() < unit.stored_len as usize {
-                    return ControlFlow::Continue(());
+        // No more than one waits: each has its memory.
+        let (arrived, units_arrived) = sync_channel(1);
+        let (queue, is_over) = (Mutex::new(units_arrived), AtomicBool::new(false));
+        let (streamed, taken) = thread::scope(|scope| {
+            let take = || self.take_all(&queue, &is_over);
+            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(take)).collect();
+            let mut cut = Cutting { units: units.iter(), at: range.start, rest: Vec::new() };
+            let streamed = supply.stream(self.object, range, &mut |piece| {
+                self.cached.demand.let_pass();
+                cut.rest.extend_from_slice(piece);
+                while let Some(unit) = cut.next_whole() {
+                    // Workers go on to receive until nobody sends any more.
+                    let is_gone = arrived.send(unit).is_err();
+                    if is_gone || is_over.load(Ordering::Relaxed) {
+                        return ControlFlow::Break(());
+                    }
                 }
-                let stored: Vec<u8> = rest.drain(..unit.stored_len as usize).collect();
-                at += u64::from(unit.stored_len);
-                units.next();
-                if let Err(error) = self.take(unit, slot, &stored) {
-                    wrong = Some(error);
-                    return ControlFlow::Break(());
+                match cut.units.as_slice() {
+                    [] => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
                 }
-                if (self.told)(self.cached.arrived()).is_break() {
-                    stopped = true;
-                    return ControlFlow::Break(());
-                }
+            });
+            drop(arrived);
+            let join = |one: thread::ScopedJoinHandle<'_, _>| {
+                one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            let taken: Result<Vec<bool>, CacheError> = workers.into_iter().map(join).collect();
+            (streamed, taken)
+        });
+        let is_whole = taken.map_err(Failure::Cache)?.into_iter().all(|whole| whole);
+        // Whoever ended it knows why it was cut off.
+        if is_whole { streamed.map(|()| true).map_err(Failure::Supply) } else { Ok(false) }
+    }
+
+    /// Takes units as they come, until there are no more. Returns whether nobody ended it.
+    fn take_all(
+        &self,
+        queue: &Mutex<Receiver<Unit<'a>>>,
+        is_over: &AtomicBool,
+    ) -> Result<bool, CacheError> {
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let mut outcome = Ok(true);
+        while let Ok((unit, slot, stored)) = next() {
+            if is_over.load(Ordering::Relaxed) {
+                continue;
             }
-            ControlFlow::Break(())
-        };
-        let streamed = supply.stream(self.object, range, &mut take);
-        if let Some(error) = wrong {
-            return Err(Failure::Cache(error));
+            outcome = match self.take(unit, slot, &stored) {
+                Ok(()) => Ok((self.told)(self.cached.arrived()).is_continue()),
+                wrong => wrong.map(|()| false),
+            };
+            is_over.fetch_or(!matches!(outcome, Ok(true)), Ordering::Relaxed);
         }
-        streamed.map_err(Failure::Supply)?;
-        Ok(!stopped)
+        outcome
     }
 
     fn take(&self, unit: &DeltaUnit, slot: &Slot, stored: &[u8]) -> Result<(), CacheError> {

@@ -36,6 +36,8 @@ pub enum Bar {
     AtMost(f64),
     /// At most this value, and the peer's at least so many times it.
     AtMostAndPeer(f64, f64),
+    /// At most so many times the peer's value.
+    AtMostPeer(f64),
     /// At least this value.
     AtLeast(f64),
     /// At least so many times the peer's value.
@@ -67,6 +69,7 @@ impl Row {
             Bar::AtMostAndPeer(most, times) => {
                 self.value <= most && self.peer_value.is_some_and(|peer| peer >= self.value * times)
             }
+            Bar::AtMostPeer(times) => self.ratio.is_some_and(|ratio| ratio <= times),
             Bar::AtLeast(least) => self.value >= least,
             Bar::Ratio(least) => self.ratio.is_some_and(|ratio| ratio >= least),
         })
@@ -77,6 +80,7 @@ impl Row {
             None => String::new(),
             Some(Bar::AtMost(most)) => format!("<= {most}"),
             Some(Bar::AtMostAndPeer(most, times)) => format!("<= {most}, peer {times}x"),
+            Some(Bar::AtMostPeer(times)) => format!("ratio <= {times}"),
             Some(Bar::AtLeast(least)) => format!(">= {least}"),
             Some(Bar::Ratio(least)) => format!("ratio >= {least}"),
         }
@@ -213,6 +217,8 @@ mod tests {
         assert_eq!(row(Bar::AtMostAndPeer(2.0, 4.1)).met(), Some(false));
         assert_eq!(row(Bar::AtLeast(2.0)).met(), Some(true));
         assert_eq!(row(Bar::AtLeast(2.1)).met(), Some(false));
+        assert_eq!(row(Bar::AtMostPeer(0.25)).met(), Some(true));
+        assert_eq!(row(Bar::AtMostPeer(0.24)).met(), Some(false));
         assert_eq!(row(Bar::Ratio(0.25)).met(), Some(true));
         assert_eq!(row(Bar::Ratio(0.26)).met(), Some(false));
         assert_eq!(Row::new("x", 1.0, "s").met(), None);

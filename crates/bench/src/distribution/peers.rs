@@ -90,6 +90,11 @@ fn measure(ground: &Ground, ours: [f64; 3], peer: &Peer, table: &mut Table) -> R
                 let grown = bytes(&store)? - first;
                 fs::remove_dir_all(&store)?;
                 fs::rename(&keep, &store)?;
+                // What it remembers of the store beside it is of the later one.
+                let own = store.with_extension("own");
+                if own.exists() {
+                    fs::remove_dir_all(own)?;
+                }
                 (grown, format!("delta_v1_{name}_mib"))
             }
             other => return Err(format!("no version: {other}").into()),

@@ -1,6 +1,7 @@
 //! Publishing a first version, and the next one in two ways, each in a process of its own whose
 //! memory counts.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -10,7 +11,7 @@ use goldleaf_fetch::Destination;
 use goldleaf_figures::{Bar, Row, Table};
 use goldleaf_host::{RealDir, Silent};
 use goldleaf_image::order;
-use goldleaf_wire::{Effort, WireMap};
+use goldleaf_wire::{BootProfile, Effort, WireMap};
 use serde::{Deserialize, Serialize};
 
 use super::ground::{Ground, V1, V2, V2R};
@@ -56,7 +57,7 @@ pub fn run(ground: &Ground, size: Size, table: &mut Table) -> Result<Vec<Made>> 
     drafts(ground, size, table)?;
     let feed = ground.fresh("feed")?;
     eprintln!("publishing {V1}");
-    let first = publish(ground, &feed, V1, FINAL, &[])?;
+    let first = publish(ground, &feed, V1, FINAL, &[], None)?;
     let peer = zstd(&ground.raw(V1), 9)? as f64 / MIB;
     let row = Row::new("full.mib", first.mib(), "MiB").beside("zstd -9 --long", peer);
     table.push(row.bar(Bar::AtMostAndPeer(450.0, 1.0)));
@@ -67,7 +68,7 @@ pub fn run(ground: &Ground, size: Size, table: &mut Table) -> Result<Vec<Made>> 
     // Each beside the first version alone: they are two ways to the same update.
     for (name, prefix) in [(V2, "update.v1_v2"), (V2R, "update.v1_v2r")] {
         eprintln!("publishing {name} over {V1}");
-        let made = publish(ground, &feed, name, FINAL, &[&first.map])?;
+        let made = publish(ground, &feed, name, FINAL, &[&first.map], None)?;
         table.push(Row::new(format!("{prefix}_packs_mib"), made.mib(), "MiB"));
         shares::add(prefix, ground, &feed, name, &made, &[&first], table)?;
         all.push(made);
@@ -99,12 +100,19 @@ fn drafts(ground: &Ground, size: Size, table: &mut Table) -> Result<()> {
 
 /// Publishes the first version as a draft, into a feed of its own.
 pub fn draft(ground: &Ground) -> Result<Made> {
-    publish(ground, &ground.fresh("draft")?, V1, DRAFT, &[])
+    publish(ground, &ground.fresh("draft")?, V1, DRAFT, &[], None)
 }
 
 /// Publishes the next version over a draft of the first.
 pub fn next_draft(ground: &Ground, first: &Made) -> Result<Made> {
-    publish(ground, &ground.place.join("draft"), V2, DRAFT, &[&first.map])
+    publish(ground, &ground.place.join("draft"), V2, DRAFT, &[&first.map], None)
+}
+
+/// Publishes the first version as a draft, in the order of another profile than its own.
+pub fn in_order(ground: &Ground, feed: &Path, profile: &BootProfile) -> Result<Made> {
+    let file = feed.join("profile");
+    fs::write(&file, profile.to_bytes()?)?;
+    publish(ground, feed, V1, DRAFT, &[], Some(&file))
 }
 
 /// Bytes of content in the packs of a map.
@@ -118,26 +126,35 @@ pub fn read_map(feed: &Path, map: &Object) -> Result<WireMap> {
     Ok(WireMap::from_bytes(&bytes)?)
 }
 
-/// Publishes an image over versions that are in the feed, in a process of its own.
+/// Publishes an image over versions that are in the feed, in a process of its own: in the order of
+/// the profile in a file, or of its own.
 fn publish(
     ground: &Ground,
     feed: &Path,
     image: &str,
     level: i32,
     known: &[&Object],
+    profile: Option<&Path>,
 ) -> Result<Made> {
     let (level, known) = (level.to_string(), serde_json::to_string(known)?);
-    ground.part("publish", &[feed.as_ref(), image.as_ref(), level.as_ref(), known.as_ref()])
+    let profile = profile.map_or(OsStr::new(""), Path::as_os_str);
+    let args = [feed.as_os_str(), image.as_ref(), level.as_ref(), known.as_ref(), profile];
+    ground.part("publish", &args)
 }
 
-/// The process: `PLACE FEED IMAGE LEVEL KNOWN`.
+/// The process: `PLACE FEED IMAGE LEVEL KNOWN PROFILE`.
 pub fn child(args: &[&str]) -> Result<ExitCode> {
-    let [place, feed, image, level, known] = args else { return Err("publish: arguments".into()) };
+    let [place, feed, image, level, known, profile] = args else {
+        return Err("publish: arguments".into());
+    };
     let known: Vec<Object> = serde_json::from_str(known)?;
     let ground = Ground::open(Path::new(place))?;
     let (image, layout) = ground.image(image)?;
     // As `publish` does it: what a guest reads when it starts comes first, where that is known.
-    let profile = ground.home.images()?.boot_profile(&image.image, &image.record)?;
+    let profile = match *profile {
+        "" => ground.home.images()?.boot_profile(&image.image, &image.record)?,
+        file => Some(BootProfile::from_bytes(&fs::read(file)?, image.record.blocks)?),
+    };
     let mut travel = profile.unwrap_or_default().runs().to_vec();
     travel.extend(order(&layout, image.map.blocks()));
     let feed = RealDir::create(&PathBuf::from(feed))?;
