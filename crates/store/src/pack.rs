@@ -184,8 +184,8 @@ pub struct PackedBlob {
     pub blocks: BlockCount,
 }
 
-/// The blobs of a pack of `len` bytes that is in no store yet, in the order in which they lie there.
-/// Its index is read and checked, and nothing else.
+/// The blobs of a pack of `len` bytes that is in no store yet, in the order in which they lie in
+/// it. Its index is read and checked, and nothing else.
 pub fn packed_blobs(
     disk: &dyn ReadBlocks,
     len: u64,
