@@ -60,6 +60,7 @@ impl Author {
             effort: Effort { level: 3, threads: 2 },
             deltas: 1,
             again: None,
+            like: Vec::new(),
             keep: 10,
             rehearsal: None,
             image_keys: vec![copy(&self.key)?],

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::output::{printable, size, when};
 
 /// What browsers show for a folder.
-const INDEX: &str = "index.html";
+pub const INDEX: &str = "index.html";
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;\
     padding:0 1rem}table{border-collapse:collapse}th,td{text-align:left;padding:.3rem 1rem .3rem 0;\

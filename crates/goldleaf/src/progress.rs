@@ -251,8 +251,8 @@ mod tests {
         assert_eq!(left(10, 0, 1000), "");
         assert_eq!(left(10, 0, 500), ", about 10 s");
         // What was there before was brought by nobody in this time.
-        assert_eq!(left(10, 900, 910), ", about 90 min");
-        assert_eq!(left(10, 990, 991), ", about 90 s");
+        assert_eq!(left(10, 900, 920), ", about 40 s");
+        assert_eq!(left(60, 0, 100), ", about 9 min");
         assert_eq!(left(3600, 0, 100), ", about 9 h");
         assert_eq!(time_left(Duration::from_secs(9), 0, 1, 0), "");
     }

@@ -98,6 +98,16 @@ fn pages_and_a_catalog_stand_beside_what_is_published() {
     let page = author.page("");
     assert!(page.contains("Office &lt;desk&gt;") && !page.contains("<desk>"), "{page}");
 
+    // What one feed has, another of the same place need not write.
+    author.begin("lab/stable");
+    author.0.text(&["livepc", "create", "lab", "--image", "golden"]);
+    let alike = author.signed(&["publish", "lab", "--draft", "--like", "office"]);
+    assert_eq!((&alike["new_packs"], &alike["is_visible"]), (&0.into(), &true.into()), "{alike}");
+    let nobody = author.0.path("nobody");
+    let to = ["--to", text(&nobody)];
+    let refused = author.0.run(&[&["publish", "lab", "--like", "office"], &to[..]].concat());
+    assert!(!refused.status.success());
+
     // Whoever has the catalog's root needs no other.
     let endpoint = Bench::new();
     let feed = format!("{}/feeds/office", author.place());

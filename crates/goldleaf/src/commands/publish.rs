@@ -8,6 +8,7 @@ use goldleaf_trust::SigningKey;
 use goldleaf_vm::Accel;
 
 use crate::cli::App;
+use crate::commands::catalog::parse_feed;
 use crate::commands::key::{missing, secret};
 use crate::commands::start::AccelChoice;
 use crate::failure::Failure;
@@ -59,6 +60,10 @@ pub struct Args {
     /// What runs the guest for that [default: kvm where a trial shows that it works]
     #[arg(long, value_enum)]
     accel: Option<AccelChoice>,
+    /// Another feed of the same place, NAME or NAME/CHANNEL, whose image or layers are much alike:
+    /// what its newest version has is not written again
+    #[arg(long, value_name = "FEED", value_parser = parse_feed)]
+    like: Vec<(String, String)>,
     /// How many versions stay there, to be pinned or published again
     #[arg(long, value_name = "N", default_value_t = 10)]
     keep: usize,
@@ -100,6 +105,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         effort: Effort { level: if args.draft { QUICK } else { SMALL }, threads },
         deltas: args.deltas,
         again: args.again,
+        like: args.like.clone(),
         keep: args.keep,
         rehearsal: rehearsal(args),
         image_keys: keys,

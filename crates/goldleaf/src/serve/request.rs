@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::page::INDEX;
+
 /// Most headers: browsers send twenty.
 const HEADERS_MAX: usize = 64;
 
@@ -95,8 +97,11 @@ impl Request {
     }
 }
 
-/// Names as this program makes them; `None` for any other path.
+/// Names as this program makes them; `None` for any other path. A folder is meant by its page.
 fn names(path: &str) -> Option<Vec<String>> {
+    if path.is_empty() || path.ends_with('/') {
+        return names(&format!("{path}{INDEX}"));
+    }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let is_name = |name: &str| {
         (1..=255).contains(&name.len())
@@ -122,8 +127,9 @@ mod tests {
         let request = parse("GET /packs/00ff?x", "").unwrap();
         assert_eq!(request.path, ["packs", "00ff"]);
         assert!(request.stays && !request.is_head);
-        for path in ["/", "/a/", "//a", "/../a", "/a/../b", "/.a", "/a%2fb", "/a.new", "/a\\b", "a"]
-        {
+        assert_eq!(parse("GET /", "").unwrap().path, ["index.html"]);
+        assert_eq!(parse("GET /a/", "").unwrap().path, ["a", "index.html"]);
+        for path in ["//", "//a", "/../a", "/a/../b", "/.a", "/a%2fb", "/a.new", "/a\\b", "a"] {
             assert_eq!(parse(&format!("GET {path}"), ""), Err(404), "{path}");
         }
         assert_eq!(parse("POST /a", ""), Err(405));

@@ -111,6 +111,8 @@ struct Board {
     wanted: BTreeSet<String>,
     /// Subscriptions that are left alone, and until when, by the clock's monotonic time.
     left_alone: BTreeMap<String, Duration>,
+    /// Bytes that were here of disks that guests wait for, and since when it is that many.
+    streamed: (Option<u64>, Duration),
 }
 
 /// An agent that runs.
@@ -138,6 +140,7 @@ pub fn run(home: &Home, stop: &AtomicBool, ready: impl FnOnce()) -> Result<(), P
         lines: BTreeMap::new(),
         wanted: BTreeSet::new(),
         left_alone: BTreeMap::new(),
+        streamed: (None, Duration::ZERO),
     };
     let agent = Agent {
         home: Home { rate: Some(rate.clone()), ..home.clone() },

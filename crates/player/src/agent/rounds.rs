@@ -18,6 +18,8 @@ use crate::{Home, PlayerError, desktop};
 pub const MIRROR: &str = "mirror";
 /// How often it is looked which subscriptions there are, and whether a guest's disk still arrives.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long nothing may come of a guest's disk before it no longer counts.
+const STALLED: Duration = Duration::from_secs(60);
 /// How long after its beginning it asks for the first time, at most, in seconds: many machines
 /// start when their people come to work.
 const FIRST_SECS: u64 = 120;
@@ -170,7 +172,7 @@ impl Agent<'_> {
                 line.here_bytes = arrived.here.bytes().0;
                 line.all_bytes = arrived.all.bytes().0;
             });
-            match self.is_asked_to_stop(name) || self.is_time(&looked) && streams(&self.home) {
+            match self.is_asked_to_stop(name) || self.is_time(&looked) && self.streams() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -180,7 +182,17 @@ impl Agent<'_> {
     }
 
     fn must_give_way(&self, name: &str) -> bool {
-        self.is_asked_to_stop(name) || streams(&self.home)
+        self.is_asked_to_stop(name) || self.streams()
+    }
+
+    /// Whether a guest runs whose disk still arrives: it gets the link, unless nothing comes.
+    fn streams(&self) -> bool {
+        let (here, now) = (streamed(&self.home), self.home.clock.monotonic());
+        let mut board = self.board();
+        if here != board.streamed.0 {
+            board.streamed = (here, now);
+        }
+        here.is_some() && now.saturating_sub(board.streamed.1) < STALLED
     }
 
     fn is_asked_to_stop(&self, name: &str) -> bool {
@@ -216,12 +228,15 @@ impl Agent<'_> {
     }
 }
 
-/// Whether a guest runs whose disk still arrives: it gets the link.
-fn streams(home: &Home) -> bool {
-    let Ok(desktops) = desktop::list(home) else { return false };
+/// Bytes that are here of the disks that still arrive while guests run on them; `None` where none
+/// do.
+fn streamed(home: &Home) -> Option<u64> {
+    let desktops = desktop::list(home).ok()?;
     let under_way = desktops.iter().filter(|desktop| desktop.session.is_some());
-    under_way.filter_map(|record| desktop::status(home, &record.name).ok()?.live).any(|live| {
+    let live = under_way.filter_map(|record| desktop::status(home, &record.name).ok()?.live);
+    let here = live.filter_map(|live| {
         let bytes = |name: &str| live["image"][name].as_u64();
-        bytes("here_bytes") < bytes("all_bytes")
-    })
+        bytes("here_bytes").filter(|here| bytes("all_bytes").is_some_and(|all| *here < all))
+    });
+    here.reduce(|one, other| one + other)
 }

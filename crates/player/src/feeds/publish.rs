@@ -38,6 +38,9 @@ pub struct PublishOptions {
     pub deltas: usize,
     /// Publish again what this version of the channel was, as the newest: a roll-back.
     pub again: Option<u64>,
+    /// Other channels of the same place, by feed and channel: what their newest versions have is not
+    /// published again.
+    pub like: Vec<(String, String)>,
     /// How many versions of the channel stay there to be pinned or gone back to.
     pub keep: usize,
     /// How it is found what a guest reads when it starts, so that it travels first; `None` where
@@ -187,8 +190,21 @@ impl Publishing<'_> {
             return Ok((target.clone(), Written::default()));
         }
         let before = offered.values().map(|(_, target)| self.channel.version(target));
-        let before: Vec<LivePcVersion> = before.collect::<Result<_, _>>()?;
+        let mut before: Vec<LivePcVersion> = before.collect::<Result<_, _>>()?;
+        for (feed, channel) in &self.options.like {
+            before.push(self.newest(feed, channel)?);
+        }
         step("publish.content", || self.content(&before))
+    }
+
+    /// The newest version of another channel of the same place.
+    fn newest(&self, feed: &str, channel: &str) -> Result<LivePcVersion, PlayerError> {
+        let targets = repository(self.to, feed, channel)?.targets()?;
+        let newest = targets.as_ref().map(offers).transpose()?.unwrap_or_default().pop_last();
+        let name = || format!("{feed}/{channel}");
+        let (_, (_, target)) =
+            newest.ok_or_else(|| PlayerError::Unknown { kind: "version of", name: name() })?;
+        Ok(Channel::new(self.to.source.clone(), feed, channel).version(&target)?)
     }
 
     /// Deltas from the newest versions of the channel to what is to be offered, and those that

@@ -192,6 +192,7 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
     let rehearsal = Rehearsal { anew: false, headless, until, accel };
     let to = Destination::directory(dir, "the feed");
     let options = PublishOptions {
+        like: Vec::new(),
         channel: "stable".into(),
         stage: 100,
         effort: Effort { level: 1, threads: 2 },

@@ -92,7 +92,7 @@ impl Changing {
 }
 
 /// A feed and its channel, from what a person wrote.
-fn parse_feed(text: &str) -> Result<(String, String), String> {
+pub fn parse_feed(text: &str) -> Result<(String, String), String> {
     let location = goldleaf_feed::Location::parse(&format!("/feeds/{text}"));
     let location = location.ok_or("expected NAME or NAME/CHANNEL, such as office/pilot")?;
     Ok((location.feed, location.channel))
