@@ -38,8 +38,8 @@ pub struct PublishOptions {
     pub deltas: usize,
     /// Publish again what this version of the channel was, as the newest: a roll-back.
     pub again: Option<u64>,
-    /// Other channels of the same place, by feed and channel: what their newest versions have is not
-    /// published again.
+    /// Other channels of the same place, by feed and channel: what their newest versions have is
+    /// not published again.
     pub like: Vec<(String, String)>,
     /// How many versions of the channel stay there to be pinned or gone back to.
     pub keep: usize,
