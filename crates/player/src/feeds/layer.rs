@@ -22,7 +22,8 @@ use goldleaf_host::Dir;
 use goldleaf_image::{ImageError, check_name, placed};
 use goldleaf_layer::Layer;
 use goldleaf_store::{
-    Digest, LiveSet, Location, PackId, PackNo, PackedBlob, Store, pack_file_name, packed_blobs,
+    Digest, LiveSet, Location, PackId, PackNo, PackedBlob, Store, StoreError, pack_file_name,
+    packed_blobs,
 };
 use goldleaf_wire::PackRef;
 
@@ -147,7 +148,11 @@ impl Filed {
         pack: PackId,
         map: &ExtentMap,
     ) -> Result<Self, PlayerError> {
-        let blobs = packed_blobs(disk, len, pack)?;
+        let blobs = match packed_blobs(disk, len, pack) {
+            // It did not arrive: nothing of a store's has failed.
+            Err(StoreError::Content(error)) => return Err(error.into()),
+            blobs => blobs?,
+        };
         let places = public.blobs(&blobs.iter().map(|blob| blob.digest).collect::<Vec<_>>());
         let here = blobs.into_iter().zip(places);
         let blobs: Vec<_> = here.filter_map(|(blob, place)| Some((blob, place?))).collect();
