@@ -55,6 +55,8 @@ const BUSY_FOR: Duration = Duration::from_secs(5);
 /// boot loader reads.
 const FEED: &str = "desktop";
 const HOSTED: &str = "hosted";
+/// The same as the first, but nobody says what is read first.
+const UNPROFILED: &str = "unprofiled";
 /// Where an image has what its boot loader reads.
 const LOADED: &str = "boot/";
 /// Where it is kept what a guest reads when it starts and nothing else.
@@ -132,10 +134,12 @@ pub fn run(ground: &Ground, feed: &str, made: &Made, table: &mut Table) -> Resul
     let in_order = publishing::in_order(ground, &hosted_feed, &hosted)?;
     Offering::begin(ground, &ground.place.join(feed), FEED)?.offer(V1, made, Some(&all))?;
     Offering::begin(ground, &hosted_feed, HOSTED)?.offer(V1, &in_order, Some(&hosted))?;
+    Offering::begin(ground, &ground.place.join(feed), UNPROFILED)?.offer(V1, made, None)?;
     eprintln!("a first start over a link");
     let part = |feed: &str, of: &str| ground.part("stream", &[feed.as_ref(), of.as_ref()]);
     let streamed: Streamed = part(feed, FEED)?;
     let with_kernel: Streamed = part(HOSTED, HOSTED)?;
+    let unprofiled: Streamed = part(feed, UNPROFILED)?;
     let [hosted_theirs] = nbdkit(ground, [hosted.runs()])?;
     let [boot_theirs, rest_theirs] = nbdkit(ground, [boot.runs(), &rest(&boot, &all)])?;
     let feed = ground.place.join(feed);
@@ -165,6 +169,9 @@ pub fn run(ground: &Ground, feed: &str, made: &Made, table: &mut Table) -> Resul
         let mib = read.blocks().bytes().0 as f64 / (1 << 20) as f64;
         table.push(Row::new(format!("{name}.read_mib"), mib, "MiB"));
     }
+    let row = Row::new("apps.unprofiled.stall_s", unprofiled.apps_s, "s");
+    let row = row.beside("nbdkit curl, cache", apps_theirs);
+    table.push(row.bar(Bar::AtMostPeer(1.0 / 3.0)));
     table.push(Row::new("link.use", streamed.link_use, "").bar(Bar::AtLeast(0.95)));
     let rss = streamed.peak_rss.max(with_kernel.peak_rss) as f64 / 1e6;
     table.push(Row::new("client.rss_mb", rss, "MB").bar(Bar::AtMost(150.0)));
