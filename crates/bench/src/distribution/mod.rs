@@ -12,7 +12,8 @@
 //!                        └─▶ peers           other people's stores on the same images (`--peers`)
 //! ```
 //! Groups (`publish`, `map`, `read`) run alone when they are named; `apply` and `stream` are applying
-//! and streaming alone, of drafts. `--little` takes a system without a desktop, for trying out. `--in=DIR` keeps images and
+//! and streaming alone, of drafts. `--little` takes a system without a desktop, for trying out.
+//! `--in=DIR` keeps images and
 //! what was imported of them, so that the next run fetches nothing. A whole run on the desktop
 //! writes `bench/distribution.json`. Needs root, for mounts, and some 30 GB of room.
 

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Let new versions run from the next start, even if they were put off
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     now: bool,
     /// Bring new versions, but let them wait for so long before they run, such as 3d; those that
     /// come meanwhile, too
@@ -155,8 +155,8 @@ fn as_text(line: &Line, dry_run: bool) -> String {
     let text = match (&line.error, line.deferred_until, line.is_new) {
         (Some(error), ..) => format!("{subscription}: {}", printable(error)),
         (None, Some(until), _) if !dry_run => format!(
-            "{subscription}: version {version} is here, and runs from the first start after {}; \
-             `goldleaf update --now {subscription}` lets it run from the next one",
+            "{subscription}: version {version} is here, and waits until {}; \
+             `goldleaf update --now {subscription}` lets it run from the next start",
             when(until)
         ),
         (None, _, true) if dry_run => format!("{subscription}: version {version} is new"),
