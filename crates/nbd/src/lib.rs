@@ -26,6 +26,7 @@ mod connection;
 mod crew;
 mod error;
 mod handshake;
+mod patience;
 mod reply;
 mod seat;
 mod server;

@@ -4,7 +4,8 @@
 //! Everything that one receive brought is handled before the next, and the replies leave together:
 //! a lone request costs one receive, one call of the device and one send, and a deep queue costs
 //! less than that each. What may wait for a disk goes to the crew when others are waiting behind
-//! it, and flushes always do, so that reads go on meanwhile.
+//! it, and flushes always do, so that reads go on meanwhile. Before a reader sleeps it looks for a
+//! moment whether the next request comes at once (`patience`).
 //!
 //! Ordering: a write is applied before its reply is sent, so a flush, which begins after the client
 //! sent it, covers every write that the client knew to be done, on whichever connection.
@@ -16,6 +17,7 @@ use rustix::net::RecvFlags;
 
 use crate::connection::{Connection, Ended, SEND_LEN};
 use crate::crew::Crew;
+use crate::patience::Patience;
 use crate::reply::ReplyBuffer;
 use crate::wire::{Errno, PAYLOAD_LEN_MAX, REQUEST_LEN, Request, command, command_flag};
 
@@ -41,6 +43,7 @@ pub(crate) fn serve(connection: &Arc<Connection>, threads_max: usize) -> Ended {
         connection,
         crew: Crew::new(connection.clone(), threads_max),
         inbox: Inbox { bytes: vec![0; INBOX_LEN], start: 0, end: 0 },
+        patience: Patience::default(),
         out: ReplyBuffer::default(),
     };
     loop {
@@ -91,6 +94,7 @@ struct Reader<'a> {
     connection: &'a Arc<Connection>,
     crew: Crew,
     inbox: Inbox,
+    patience: Patience,
     out: ReplyBuffer,
 }
 
@@ -115,15 +119,46 @@ impl Reader<'_> {
         self.connection.send(&mut self.out)?;
         self.inbox.make_room(len);
         while self.inbox.held() < len {
-            let room = self.inbox.bytes.get_mut(self.inbox.end..).unwrap_or_default();
-            match rustix::net::recv(&*self.connection.stream, room, RecvFlags::empty()) {
-                Ok((0, _)) => return Err(Ended::Disconnected),
-                Ok((count, _)) => self.inbox.end += count,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return Err(Ended::Disconnected),
+            if !self.look()? {
+                self.wait()?;
             }
         }
         Ok(())
+    }
+
+    /// Receives what comes within a moment, if the client is known for that.
+    fn look(&mut self) -> Result<bool, Ended> {
+        for _ in 0..self.patience.looks() {
+            if self.receive(RecvFlags::DONTWAIT)? {
+                self.patience.found();
+                return Ok(true);
+            }
+            // Whoever is to send it may need this processor.
+            std::thread::yield_now();
+        }
+        Ok(false)
+    }
+
+    fn wait(&mut self) -> Result<(), Ended> {
+        let clock = &*self.connection.shared.clock;
+        let before = clock.monotonic();
+        self.receive(RecvFlags::empty())?;
+        self.patience.slept(clock.monotonic().saturating_sub(before));
+        Ok(())
+    }
+
+    /// One receive; whether it brought anything.
+    fn receive(&mut self, flags: RecvFlags) -> Result<bool, Ended> {
+        let room = self.inbox.bytes.get_mut(self.inbox.end..).unwrap_or_default();
+        match rustix::net::recv(&*self.connection.stream, room, flags) {
+            Ok((0, _)) => Err(Ended::Disconnected),
+            Ok((count, _)) => {
+                self.inbox.end += count;
+                Ok(true)
+            }
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(false),
+            Err(_) => Err(Ended::Disconnected),
+        }
     }
 
     fn handle(&mut self, request: &Request) -> Result<(), Ended> {
