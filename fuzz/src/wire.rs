@@ -89,7 +89,7 @@ struct Valid {
 static VALID: LazyLock<Valid> = LazyLock::new(|| {
     let disk = |first: u8| Disk((0..BLOCKS as u8).map(|block| block.wrapping_add(first)).collect());
     let all = [BlockRange::new(BlockNo(0), BlockCount(BLOCKS))];
-    let effort = Effort { level: 1, threads: 1 };
+    let effort = Effort { level: 1, threads: 1, frame: BlockCount(64) };
     let made = |disk: &Disk| {
         let mut packs = Vec::new();
         let mut sink = |_: &_, bytes| {
@@ -238,7 +238,7 @@ fn decode(index: &DeltaIndex, unit: &goldleaf_wire::DeltaUnit, head_len: u64) {
         rest = behind;
     }
     let unit = goldleaf_wire::DeltaUnit { stored: Digest::of(stored), ..unit.clone() };
-    if let Ok(content) = index.decode(&unit, stored, &reference) {
+    if let Ok(content) = index.decode(&unit, stored, &reference, Vec::new()) {
         for (frame, bytes) in content.frames() {
             assert_eq!(Digest::of(bytes), frame.content);
         }

@@ -17,7 +17,9 @@ use std::thread;
 
 use goldleaf_block::{BlockError, BlockNo, BlockRange, ReadBlocks};
 use goldleaf_store::Digest;
-use goldleaf_wire::{DeltaIndex, DeltaRef, DeltaUnit, PackRun, UnitContent, WireError};
+use goldleaf_wire::{
+    DeltaIndex, DeltaRef, DeltaUnit, PackRun, REFERENCE_MAX, UNIT_MAX, UnitContent, WireError,
+};
 
 use crate::cached::Failure;
 use crate::files::{Slot, blocks_of};
@@ -25,7 +27,7 @@ use crate::fill::{GAP, not_kept};
 use crate::{CacheError, Cached, Carried, Supply, Told};
 
 /// Units that are decoded at once. Each needs memory for its reference, 24 MiB at most, and for its
-/// content.
+/// content, 8 MiB at most.
 const WORKERS: usize = 2;
 
 /// Packs by name: in which cache they are, and where.
@@ -98,26 +100,45 @@ type Unit<'a> = (&'a DeltaUnit, &'a Slot, Vec<u8>);
 struct Cutting<'a, 'b> {
     /// Those that are still to come.
     units: std::slice::Iter<'b, (&'a DeltaUnit, &'a Slot)>,
-    /// Where in the delta `rest` begins.
+    /// Where in the delta the next piece begins.
     at: u64,
-    rest: Vec<u8>,
+    /// What came of the next unit.
+    stored: Vec<u8>,
+    /// Room of units that were taken.
+    spare: &'b Spare,
+}
+
+/// Room that is used again. What is made anew for each unit, by one thread, and dropped by another,
+/// takes an allocator twice as much.
+type Spare = Mutex<Vec<Vec<u8>>>;
+
+/// What a worker uses again.
+struct Room {
+    reference: Vec<u8>,
+    content: Vec<u8>,
 }
 
 impl<'a> Cutting<'a, '_> {
-    /// The next unit, if all of it came.
-    fn next_whole(&mut self) -> Option<Unit<'a>> {
+    /// The next unit, if the piece has the rest of it. What was used of the piece is cut off it.
+    fn next_whole(&mut self, piece: &mut &[u8]) -> Option<Unit<'a>> {
         let (unit, slot) = *self.units.as_slice().first()?;
-        let skipped = (unit.at - self.at).min(self.rest.len() as u64);
-        self.rest.drain(..skipped as usize);
-        self.at += skipped;
-        if self.at < unit.at || self.rest.len() < unit.stored_len as usize {
+        let skipped = unit.at.saturating_sub(self.at).min(piece.len() as u64) as usize;
+        let missing = unit.stored_len as usize - self.stored.len();
+        let used = (skipped + missing).min(piece.len());
+        self.stored.extend_from_slice(&piece[skipped..used]);
+        self.at += used as u64;
+        *piece = &piece[used..];
+        if self.stored.len() < unit.stored_len as usize {
             return None;
         }
-        let stored = self.rest.drain(..unit.stored_len as usize).collect();
-        self.at += u64::from(unit.stored_len);
         self.units.next();
-        Some((unit, slot, stored))
+        Some((unit, slot, std::mem::replace(&mut self.stored, take_spare(self.spare))))
     }
+}
+
+fn take_spare(spare: &Spare) -> Vec<u8> {
+    let spare = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    spare.unwrap_or_else(|| Vec::with_capacity(UNIT_MAX as usize))
 }
 
 impl<'a> Work<'a> {
@@ -169,14 +190,15 @@ impl<'a> Work<'a> {
         // No more than one waits: each has its memory.
         let (arrived, units_arrived) = sync_channel(1);
         let (queue, is_over) = (Mutex::new(units_arrived), AtomicBool::new(false));
+        let spare = Spare::default();
         let (streamed, taken) = thread::scope(|scope| {
-            let take = || self.take_all(&queue, &is_over);
+            let take = || self.take_all(&queue, &is_over, &spare);
             let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(take)).collect();
-            let mut cut = Cutting { units: units.iter(), at: range.start, rest: Vec::new() };
-            let streamed = supply.stream(self.object, range, &mut |piece| {
+            let (units, at, stored) = (units.iter(), range.start, take_spare(&spare));
+            let mut cut = Cutting { units, at, stored, spare: &spare };
+            let streamed = supply.stream(self.object, range, &mut |mut piece| {
                 self.cached.demand.let_pass();
-                cut.rest.extend_from_slice(piece);
-                while let Some(unit) = cut.next_whole() {
+                while let Some(unit) = cut.next_whole(&mut piece) {
                     // Workers go on to receive until nobody sends any more.
                     let is_gone = arrived.send(unit).is_err();
                     if is_gone || is_over.load(Ordering::Relaxed) {
@@ -205,40 +227,55 @@ impl<'a> Work<'a> {
         &self,
         queue: &Mutex<Receiver<Unit<'a>>>,
         is_over: &AtomicBool,
+        spare: &Spare,
     ) -> Result<bool, CacheError> {
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let mut outcome = Ok(true);
-        while let Ok((unit, slot, stored)) = next() {
+        let mut room = Room {
+            reference: Vec::with_capacity(REFERENCE_MAX as usize),
+            content: Vec::with_capacity(UNIT_MAX as usize),
+        };
+        while let Ok((unit, slot, mut stored)) = next() {
             if is_over.load(Ordering::Relaxed) {
                 continue;
             }
-            outcome = match self.take(unit, slot, &stored) {
+            outcome = match self.take(unit, slot, &stored, &mut room) {
                 Ok(()) => Ok((self.told)(self.cached.arrived()).is_continue()),
                 wrong => wrong.map(|()| false),
             };
             is_over.fetch_or(!matches!(outcome, Ok(true)), Ordering::Relaxed);
+            stored.clear();
+            spare.lock().unwrap_or_else(PoisonError::into_inner).push(stored);
         }
         outcome
     }
 
-    fn take(&self, unit: &DeltaUnit, slot: &Slot, stored: &[u8]) -> Result<(), CacheError> {
+    fn take(
+        &self,
+        unit: &DeltaUnit,
+        slot: &Slot,
+        stored: &[u8],
+        room: &mut Room,
+    ) -> Result<(), CacheError> {
         unit.verify(stored)?;
         let cache = self.cached.cache();
         // Whoever carries it is not to blame from here on, so asking again is of no use.
-        let Some(content) = self.content(unit, stored) else { return Ok(()) };
+        let Some(content) = self.content(unit, stored, room) else { return Ok(()) };
         let pack = &self.index.packs()[unit.pack.0 as usize];
         if cache.index(slot).is_none() && cache.put_head(slot, &pack.head).is_err() {
             return Ok(());
         }
         content.frames().try_for_each(|(frame, bytes)| cache.put_content(slot, frame, bytes))?;
+        room.content = content.into_room();
         let is_last = unit.frames.end == pack.index.frames().len();
         // A machine that loses power begins again here.
         if is_last { cache.keep() } else { Ok(()) }
     }
 
     /// The content of a unit; `None` where its reference went bad or its author made it wrong.
-    fn content(&self, unit: &DeltaUnit, stored: &[u8]) -> Option<UnitContent> {
-        let mut reference = vec![0; unit.reference_blocks().bytes().0 as usize];
+    fn content(&self, unit: &DeltaUnit, stored: &[u8], room: &mut Room) -> Option<UnitContent> {
+        let Room { reference, content } = room;
+        reference.resize(unit.reference_blocks().bytes().0 as usize, 0);
         let mut rest = &mut reference[..];
         for run in &unit.reference {
             let (older, blocks) = self.place(run)?;
@@ -246,6 +283,6 @@ impl<'a> Work<'a> {
             older.read_at(blocks.start.offset(), part).ok()?;
             rest = behind;
         }
-        self.index.decode(unit, stored, &reference).ok()
+        self.index.decode(unit, stored, reference, std::mem::take(content)).ok()
     }
 }

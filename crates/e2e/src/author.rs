@@ -57,7 +57,7 @@ impl Author {
         Ok(PublishOptions {
             channel: "stable".into(),
             stage: 100,
-            effort: Effort { level: 3, threads: 2 },
+            effort: Effort::of(3, 2),
             deltas: 1,
             again: None,
             like: Vec::new(),

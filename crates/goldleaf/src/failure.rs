@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use goldleaf_block::BlockError;
+use goldleaf_client::ClientError;
 use goldleaf_feed::FeedError;
 use goldleaf_fetch::FetchError;
 use goldleaf_image::ImageError;
@@ -11,6 +12,7 @@ use goldleaf_image::create::CreateError;
 use goldleaf_layer::ManifestError;
 use goldleaf_layer::rules::RulesError;
 use goldleaf_player::{PlayerError, sentence};
+use goldleaf_server::ServerError;
 use goldleaf_store::StoreError;
 use goldleaf_vm::VmError;
 use goldleaf_worker::WorkerError;
@@ -68,6 +70,11 @@ impl Failure {
     /// The request cannot be met as it was made.
     pub fn user(message: impl Into<String>) -> Self {
         Self::new(FailureKind::User, message)
+    }
+
+    /// A file of settings is wrong.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Config, message)
     }
 
     /// This machine lacks something.
@@ -163,6 +170,7 @@ impl From<PlayerError> for Failure {
             PlayerError::Feed(error) => error.into(),
             PlayerError::Trust(error) => error.into(),
             PlayerError::Fetch(error) => error.into(),
+            PlayerError::Office(error) => error.into(),
             PlayerError::Unknown { kind, .. } => Self::of(User, &error).maybe_hint(where_is(kind)),
             PlayerError::Exists { kind: "subscription", ref name } => {
                 let hint = format!("`goldleaf update {name}` goes on with it");
@@ -240,6 +248,32 @@ impl From<FetchError> for Failure {
             ),
             _ => Self::of(Environment, &error)
                 .hint("check that the place can be reached; what runs here is as it was"),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        use FailureKind::{Environment, Internal, User};
+        match error {
+            ClientError::Refused { .. } | ClientError::Wrong(_) => Self::of(User, &error),
+            ClientError::Stranger(_) => Self::of(User, &error)
+                .hint("check the address with whoever gave you the code; nothing was told to it"),
+            ClientError::Unreachable { .. } => {
+                Self::of(Environment, &error).hint("check the address, and that the server runs")
+            }
+            ClientError::Answer { .. } => Self::of(Internal, &error)
+                .hint("the server and this program may be of versions too far apart"),
+        }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        use FailureKind::{Environment, User};
+        match error {
+            ServerError::Organisation { .. } | ServerError::Newer { .. } => Self::of(User, &error),
+            _ => Self::of(Environment, &error),
         }
     }
 }

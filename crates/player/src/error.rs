@@ -94,6 +94,9 @@ pub enum PlayerError {
     /// Where a feed is carried failed.
     #[error(transparent)]
     Fetch(#[from] goldleaf_fetch::FetchError),
+    /// The control server refused, or cannot be asked.
+    #[error(transparent)]
+    Office(#[from] goldleaf_client::ClientError),
     /// The storage failed.
     #[error("{what}: {source}")]
     Io {

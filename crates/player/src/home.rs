@@ -6,6 +6,7 @@
 //!   HOME/layers/NAME/layer.json     apps layers: their versions
 //!   HOME/livepcs/NAME/livepc.json   LivePCs, with rules.toml beside it
 //!   HOME/cache.json                 how much may be here of what could be brought again
+//!   HOME/enrolment.json             how this machine is known to a control server
 //!   HOME/agent.json, agent.lock, agent.sock    the agent's settings, and the door to it
 //!   HOME/desktops/NAME/
 //!     record.json                   the root record
@@ -31,6 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::PlayerError;
+use crate::enrolment::{Office, OverTls};
 use crate::jobs::{Jobs, Workers};
 use crate::machine::{Hypervisor, QemuOverNbd};
 
@@ -52,6 +54,8 @@ pub struct Home {
     pub jobs: Arc<dyn Jobs>,
     /// Runs guests.
     pub hypervisor: Arc<dyn Hypervisor>,
+    /// The control server, if this machine is enrolled at one.
+    pub office: Arc<dyn Office>,
     /// How buckets are reached.
     pub account: Account,
     /// What all that is brought shares, where that is limited.
@@ -78,6 +82,7 @@ impl Home {
             launcher,
             jobs: Arc::new(Workers),
             hypervisor: Arc::new(QemuOverNbd),
+            office: Arc::new(OverTls),
             account: Account::default(),
             rate: None,
             nearest: None,

@@ -7,6 +7,7 @@
 //!   collect   what may go                      check          what is damaged
 //!   cache     how much may be here of what could be brought again
 //!   agent     what goes on while nobody waits for it
+//!   enrolment what a control server says that is to be here
 //!   jobs      who works on guests' bytes      repair         what is damaged, made whole
 //! ```
 
@@ -18,6 +19,7 @@ pub mod check;
 pub mod collect;
 pub mod control;
 pub mod desktop;
+pub mod enrolment;
 mod error;
 pub mod feeds;
 mod home;

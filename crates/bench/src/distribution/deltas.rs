@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ground::{Ground, PAIR, V1, V2, V2R};
 use super::pair;
-use super::publishing::{FINAL, Made};
+use super::publishing::{DRAFT, FINAL, Made};
 use crate::Result;
 use crate::memory::peak_rss;
 use crate::timing::time;
@@ -30,6 +30,8 @@ use crate::timing::time;
 const THREADS: usize = 2;
 /// Name of the image with an endpoint.
 const NAME: &str = "desktop";
+/// The feed of drafts.
+const DRAFTS: &str = "draft";
 const MIB: f64 = (1 << 20) as f64;
 
 /// A delta that was made.
@@ -54,6 +56,17 @@ struct Applied {
     bytes: u64,
 }
 
+/// Applying a delta between drafts, which is made in a minute: its rate and its memory are those of
+/// one that was made well, near enough to try something out.
+pub fn drafts(ground: &Ground, first: &Made, next: &Made, table: &mut Table) -> Result<()> {
+    let delta = ground.made(DRAFTS, first, V2, next)?;
+    let applied = ground.applied(DRAFTS, first, V2, next, &delta.offered)?;
+    let rate = applied.content as f64 / 1e6 / applied.wall_s;
+    table.push(Row::new("delta.apply_rss_mb", applied.peak_rss as f64 / 1e6, "MB"));
+    table.push(Row::new("delta.apply_mb_s", rate, "MB/s"));
+    Ok(())
+}
+
 /// Measures. Returns what an endpoint fetches of each version, in MiB.
 pub fn run(ground: &Ground, made: &[Made], table: &mut Table) -> Result<[f64; 3]> {
     let [first, in_place, anew] = made else { return Err("three versions".into()) };
@@ -62,9 +75,9 @@ pub fn run(ground: &Ground, made: &[Made], table: &mut Table) -> Result<[f64; 3]
     let (mut make_rss, mut apply_rss, mut requests, mut rates) = (0, 0, 0, Vec::new());
     for (number, (name, next)) in [(V2, in_place), (V2R, anew)].into_iter().enumerate() {
         eprintln!("making a delta from {V1} to {name}");
-        let delta = ground.made(first, name, next)?;
+        let delta = ground.made("feed", first, name, next)?;
         eprintln!("applying it");
-        let applied = ground.applied(first, name, next, &delta.offered)?;
+        let applied = ground.applied("feed", first, name, next, &delta.offered)?;
         let mib = (applied.bytes + next.map.len) as f64 / MIB;
         let row = Row::new(format!("delta.v1_{name}_mib"), mib, "MiB");
         table.push(row.beside("apt's packages", debs).bar(Bar::AtMost(105.0)));
@@ -89,25 +102,26 @@ pub fn run(ground: &Ground, made: &[Made], table: &mut Table) -> Result<[f64; 3]
 }
 
 impl Ground {
-    fn made(&self, first: &Made, name: &str, next: &Made) -> Result<Delta> {
+    fn made(&self, feed: &str, first: &Made, name: &str, next: &Made) -> Result<Delta> {
         let (from, to) = (self.published(V1, first)?, self.published(name, next)?);
-        self.part("delta", &[from, to].each_ref().map(OsStr::new))
+        self.part("delta", &[feed.to_owned(), from, to].each_ref().map(OsStr::new))
     }
 
     fn applied(
         &self,
+        feed: &str,
         first: &Made,
         name: &str,
         next: &Made,
         offered: &OfferedDelta,
     ) -> Result<Applied> {
         let (from, to) = (self.published(V1, first)?, self.published(name, next)?);
-        let nothing = "null".to_owned();
+        let (feed, nothing) = (feed.to_owned(), "null".to_owned());
         // What the older version's arrival needed of memory is not the delta's.
         let place = self.fresh("subscriber")?;
-        let part = |args: [&String; 3]| self.part("apply", &args.map(OsStr::new));
-        let _: Option<Applied> = part([&from, &to, &nothing])?;
-        let applied: Option<Applied> = part([&from, &to, &serde_json::to_string(offered)?])?;
+        let part = |args: [&String; 4]| self.part("apply", &args.map(OsStr::new));
+        let _: Option<Applied> = part([&feed, &from, &to, &nothing])?;
+        let applied: Option<Applied> = part([&feed, &from, &to, &serde_json::to_string(offered)?])?;
         fs::remove_dir_all(place)?;
         applied.ok_or_else(|| "nothing was applied".into())
     }
@@ -121,20 +135,21 @@ impl Ground {
 }
 
 /// The feed that all were published into.
-fn feed(place: &Path) -> Result<Arc<dyn Dir>> {
-    Ok(RealDir::open(&place.join("feed"))?)
+fn feed(place: &Path, name: &str) -> Result<Arc<dyn Dir>> {
+    Ok(RealDir::open(&place.join(name))?)
 }
 
 fn channel(feed: &Arc<dyn Dir>) -> Channel {
     Channel::new(Arc::new(Directory::new(feed.clone(), "a feed")), NAME, "stable")
 }
 
-/// The process: `PLACE FROM TO`.
+/// The process: `PLACE FEED FROM TO`.
 pub fn make(args: &[&str]) -> Result<ExitCode> {
-    let [place, from, to] = args else { return Err("delta: PLACE FROM TO".into()) };
+    let [place, name, from, to] = args else { return Err("delta: PLACE FEED FROM TO".into()) };
     let ground = Ground::open(Path::new(place))?;
-    let feed = feed(&ground.place)?;
-    let effort = Effort { level: FINAL, threads: THREADS };
+    let feed = feed(&ground.place, name)?;
+    let level = if *name == DRAFTS { DRAFT } else { FINAL };
+    let effort = Effort::of(level, THREADS);
     let mut publisher = Publisher::new(&Destination::directory(feed.clone(), "the feed"), effort);
     let differ =
         Differ { home: &ground.home, name: NAME, channel: &channel(&feed), progress: &Silent };
@@ -172,12 +187,14 @@ impl Supply for Counted {
     }
 }
 
-/// The process: `PLACE FROM TO DELTA`. Without a delta, all of the older version arrives; with one,
-/// the next version does.
+/// The process: `PLACE FEED FROM TO DELTA`. Without a delta, all of the older version arrives; with
+/// one, the next version does.
 pub fn apply(args: &[&str]) -> Result<ExitCode> {
-    let [place, from, to, delta] = args else { return Err("apply: PLACE FROM TO DELTA".into()) };
+    let [place, name, from, to, delta] = args else {
+        return Err("apply: PLACE FEED FROM TO DELTA".into());
+    };
     let place = Path::new(place);
-    let channel = channel(&feed(place)?);
+    let channel = channel(&feed(place, name)?);
     let (requests, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
     let counted = Arc::new(Counted { content: channel.content(), requests, bytes });
     let supply = counted.clone();

@@ -35,7 +35,7 @@ const START: u64 = 2 << 20;
 /// What is copied: all that has files of packages.
 const TREES: [&str; 5] = ["boot", "etc", "opt", "usr", "var"];
 /// Compression does not matter to a map.
-const EFFORT: Effort = Effort { level: 1, threads: 2 };
+const EFFORT: Effort = Effort::of(1, 2);
 
 /// Measures.
 pub fn run(ground: &Ground, size: Size, table: &mut Table) -> Result<()> {

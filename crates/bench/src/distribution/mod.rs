@@ -11,8 +11,9 @@
 //!                        ├─▶ reading         what has arrived, read by a guest
 //!                        └─▶ peers           other people's stores on the same images (`--peers`)
 //! ```
-//! Groups (`publish`, `map`, `read`) run alone when they are named; `apply` and `stream` are applying
-//! and streaming alone, of drafts. `--little` takes a system without a desktop, for trying out.
+//! Groups (`publish`, `map`, `read`) run alone when they are named; `full` is
+//! the size of the first version alone; `delta`, `apply` and `stream` are deltas, applying and
+//! streaming alone, of drafts. `--little` takes a system without a desktop, for trying out.
 //! `--in=DIR` keeps images and
 //! what was imported of them, so that the next run fetches nothing. A whole run on the desktop
 //! writes `bench/distribution.json`. Needs root, for mounts, and some 30 GB of room.
@@ -83,6 +84,14 @@ pub fn run(args: &[OsString]) -> Result<ExitCode> {
         let first = publishing::draft(&ground)?;
         let next = publishing::next_draft(&ground, &first)?;
         applying::run(&ground, "draft", &[first, next], &mut table)?;
+    }
+    if only.contains(&"full") {
+        publishing::full(&ground, &mut table)?;
+    }
+    if only.contains(&"delta") {
+        let first = publishing::draft(&ground)?;
+        let next = publishing::next_draft(&ground, &first)?;
+        deltas::drafts(&ground, &first, &next, &mut table)?;
     }
     if only.contains(&"stream") {
         streaming::record(&ground)?;

@@ -33,7 +33,7 @@ impl<'a> Offering<'a> {
     /// Offers an image that was published into the directory as the next version.
     pub fn offer(&mut self, image: &str, made: &Made, profile: Option<&BootProfile>) -> Result<()> {
         let home = &self.ground.home;
-        let publisher = Publisher::new(&self.author.to, Effort { level: FINAL, threads: 1 });
+        let publisher = Publisher::new(&self.author.to, Effort::of(FINAL, 1));
         let profile = profile.map(|profile| publisher.profile(profile)).transpose()?;
         let record = home.images()?.open(image, None)?.record;
         let version = LivePcVersion {

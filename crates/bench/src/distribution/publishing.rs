@@ -52,6 +52,15 @@ impl Made {
     }
 }
 
+/// Only how large the first version is.
+pub fn full(ground: &Ground, table: &mut Table) -> Result<()> {
+    eprintln!("publishing {V1}");
+    let first = publish(ground, &ground.fresh("full")?, V1, FINAL, &[], None)?;
+    table.push(Row::new("full.mib", first.mib(), "MiB"));
+    table.push(Row::new("full.make_s.cpu", first.cpu_s, "s"));
+    Ok(())
+}
+
 /// Measures. Returns all three: `v1`, `v2` and `v2r`.
 pub fn run(ground: &Ground, size: Size, table: &mut Table) -> Result<Vec<Made>> {
     drafts(ground, size, table)?;
@@ -158,7 +167,7 @@ pub fn child(args: &[&str]) -> Result<ExitCode> {
     let mut travel = profile.unwrap_or_default().runs().to_vec();
     travel.extend(order(&layout, image.map.blocks()));
     let feed = RealDir::create(&PathBuf::from(feed))?;
-    let effort = Effort { level: level.parse()?, threads: THREADS };
+    let effort = Effort::of(level.parse()?, THREADS);
     // The one place where the benchmark publishes: what endpoints are to fetch is made here.
     let mut publisher = Publisher::new(&Destination::directory(feed, "the feed"), effort);
     for map in known {

@@ -73,7 +73,7 @@ fn published(blocks: u64) -> (Vec<u8>, Arc<Server>) {
     file.write_all_at(&disk, 0).unwrap();
     let packs = Mutex::new(Vec::new());
     let device = FileBlocks::new(file).unwrap();
-    let effort = Effort { level: 1, threads: 1 };
+    let effort = Effort { level: 1, threads: 1, frame: BlockCount(64) };
     let order = [BlockRange::new(BlockNo(0), BlockCount(blocks))];
     publish(&device, &order, &mut Known::default(), effort, &mut |pack, bytes| {
         packs.lock().unwrap().push((*pack, bytes));

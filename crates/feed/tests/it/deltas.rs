@@ -40,7 +40,7 @@ struct Feed {
 }
 
 fn publisher(dir: &SimDir) -> Publisher {
-    let effort = Effort { level: 1, threads: 2 };
+    let effort = Effort { level: 1, threads: 2, frame: BlockCount(64) };
     Publisher::new(&Destination::directory(Arc::new(dir.clone()), "the feed"), effort)
 }
 

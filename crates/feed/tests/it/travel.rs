@@ -18,7 +18,7 @@ use goldleaf_trust::TrustError;
 use goldleaf_wire::{BootProfile, Effort, WireMap};
 use proptest::prelude::*;
 
-const EFFORT: Effort = Effort { level: 1, threads: 2 };
+const EFFORT: Effort = Effort { level: 1, threads: 2, frame: BlockCount(64) };
 
 /// A disk of blocks that say a number; 0 is a block of zeroes.
 fn disk(blocks: &[u8]) -> FileBlocks {

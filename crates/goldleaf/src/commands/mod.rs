@@ -1,5 +1,6 @@
 //! One file a command. Each parses its arguments, calls a library, and prints.
 
+pub mod admin;
 pub mod agent;
 pub mod apps;
 mod asking;
@@ -11,6 +12,7 @@ pub mod completions;
 pub mod desktop;
 pub mod doctor;
 mod ending;
+pub mod enrol;
 pub mod export;
 pub mod feed;
 pub mod gc;
@@ -29,6 +31,7 @@ pub mod reset;
 pub mod rollback;
 pub mod rules;
 pub mod serve_static;
+pub mod server;
 pub mod start;
 pub mod status;
 pub mod stop;

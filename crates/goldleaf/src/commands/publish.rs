@@ -102,7 +102,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let options = PublishOptions {
         channel: args.channel.clone(),
         stage: args.stage,
-        effort: Effort { level: if args.draft { QUICK } else { SMALL }, threads },
+        effort: Effort::of(if args.draft { QUICK } else { SMALL }, threads),
         deltas: args.deltas,
         again: args.again,
         like: args.like.clone(),

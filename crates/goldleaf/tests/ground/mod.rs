@@ -1,6 +1,8 @@
 //! The real program, in a home of its own, with disks that no guest has to make.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub mod author;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -65,7 +65,7 @@ fn author() -> &'static Author {
             let file = SimDir::new().create("disk").unwrap();
             file.write_all_at(&disk, 0).unwrap();
             let order = [BlockRange::new(BlockNo(0), BlockCount(BLOCKS))];
-            let effort = Effort { level: 1, threads: 1 };
+            let effort = Effort { level: 1, threads: 1, frame: BlockCount(64) };
             let device = FileBlocks::new(file).unwrap();
             let map = publish(&device, &order, &mut known, effort, &mut |pack, bytes| {
                 packs.lock().unwrap().push((Carried::Pack(pack.name), bytes));

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!   commands ── api: control.rs ──▶ Agent ◀── rounds ── one subscription after the other
-//!                                  (board)        └──▶ feeds: export for neighbours, update
+//!                                  (board)  ▲     └──▶ feeds: export for neighbours, update
+//!                                           └── following ──▶ enrolment: check in, subscribe
 //! ```
 //! There is one for a home, and nothing needs it: each command does by itself what it can. So it
 //! gives way: a command that wants a subscription gets it, and a guest whose disk still arrives gets
 //! the link; what was brought so far stays, and it goes on where it was. A running desktop is never
 //! disturbed: a new version is what starts next.
 
+mod following;
 mod rounds;
 mod settings;
 
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::{Answer, Pending, ask, listen};
 use crate::{Home, PlayerError};
 
+pub use following::OfficeLine;
 pub use rounds::MIRROR;
 pub use settings::Settings;
 
@@ -41,7 +44,7 @@ const GIVEN_WAY: Duration = Duration::from_secs(10);
 pub enum Request {
     /// How it is: [`AgentStatus`].
     Status,
-    /// Look now what is new of these subscriptions, or of all.
+    /// Look now what is new of these subscriptions, or of all and at the control server.
     Update {
         /// Names; none for all.
         names: Vec<String>,
@@ -101,6 +104,8 @@ pub struct AgentStatus {
     pub settings: Settings,
     /// By name.
     pub subscriptions: Vec<Line>,
+    /// How it goes with the control server; `None` where this machine is not enrolled.
+    pub office: Option<OfficeLine>,
 }
 
 /// What threads tell each other.
@@ -111,6 +116,10 @@ struct Board {
     wanted: BTreeSet<String>,
     /// Subscriptions that are left alone, and until when, by the clock's monotonic time.
     left_alone: BTreeMap<String, Duration>,
+    /// How it goes with the control server.
+    office: Option<OfficeLine>,
+    /// Somebody wants it to be asked now.
+    is_office_wanted: bool,
     /// Bytes that were here of disks that guests wait for, and since when it is that many.
     streamed: (Option<u64>, Duration),
 }
@@ -140,6 +149,8 @@ pub fn run(home: &Home, stop: &AtomicBool, ready: impl FnOnce()) -> Result<(), P
         lines: BTreeMap::new(),
         wanted: BTreeSet::new(),
         left_alone: BTreeMap::new(),
+        office: None,
+        is_office_wanted: false,
         streamed: (None, Duration::ZERO),
     };
     let agent = Agent {
@@ -153,6 +164,7 @@ pub fn run(home: &Home, stop: &AtomicBool, ready: impl FnOnce()) -> Result<(), P
     ready();
     std::thread::scope(|scope| {
         scope.spawn(|| agent.rounds());
+        scope.spawn(|| agent.following());
         agent.answer(&requests);
     });
     forget(&socket)
@@ -258,6 +270,7 @@ impl Agent<'_> {
             since_unix_secs: self.since_unix_secs,
             settings: board.settings.clone(),
             subscriptions: board.lines.values().cloned().collect(),
+            office: board.office.clone(),
         }
     }
 }

@@ -66,7 +66,12 @@ impl Agent<'_> {
         if let Some(name) = names.iter().find(|name| !known.contains(name)) {
             return Err(PlayerError::Unknown { kind: "subscription", name: name.clone() });
         }
-        let wanted = if names.is_empty() { known } else { names.to_vec() };
+        let wanted = if names.is_empty() {
+            self.board().is_office_wanted = true;
+            known
+        } else {
+            names.to_vec()
+        };
         wanted.iter().for_each(|name| self.meet(name));
         self.board().wanted.extend(wanted);
         Ok(())
@@ -80,7 +85,7 @@ impl Agent<'_> {
     }
 
     /// Begins to care for a subscription.
-    fn meet(&self, name: &str) {
+    pub(super) fn meet(&self, name: &str) {
         let mut board = self.board();
         if board.lines.contains_key(name) {
             return;
@@ -218,7 +223,7 @@ impl Agent<'_> {
     }
 
     /// From 0 to 1.
-    fn chance(&self) -> f64 {
+    pub(super) fn chance(&self) -> f64 {
         let mut byte = [0];
         // Without randomness the wait is what it is for nobody else.
         match self.home.entropy.fill(&mut byte) {

@@ -45,7 +45,7 @@ impl Shelf {
     pub fn new() -> Self {
         let scratch = tempfile::tempdir().expect("scratch");
         let dir = RealDir::open(scratch.path()).expect("directory");
-        let effort = Effort { level: 1, threads: 1 };
+        let effort = Effort { level: 1, threads: 1, frame: BlockCount(64) };
         let publisher = Publisher::new(&Destination::directory(dir, "the feed"), effort);
         Self { scratch, publisher }
     }

@@ -44,7 +44,7 @@ pub const FEED: &str = "office";
 const CHANNEL: &str = "stable";
 /// What all versions of the layer have in common.
 const SAME: BlockCount = BlockCount(256);
-const EFFORT: Effort = Effort { level: 1, threads: 2 };
+const EFFORT: Effort = Effort { level: 1, threads: 2, frame: BlockCount(64) };
 /// How much faster the endpoint's clock runs than time does: what is slow is found out in seconds, and
 /// a busy machine is not taken for it.
 const HASTE: u32 = 6;

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use goldleaf_feed::Location;
+use goldleaf_api::Code;
+use goldleaf_api::v1::AssignedLivePc;
+use goldleaf_feed::{Location, names};
 use goldleaf_fetch::Destination;
 use goldleaf_host::{Dir, Silent};
 use goldleaf_image::{ImageError, ImportOptions, import};
 use goldleaf_player::desktop::{self, StartOptions};
+use goldleaf_player::enrolment::{self, EnrolOptions, Follower};
 use goldleaf_player::feeds::{
     self, Effort, ExportOptions, PublishOptions, SubscribeOptions, Subscription,
 };
@@ -27,6 +30,7 @@ use goldleaf_worker::Launcher;
 
 use super::ground::DESKTOP;
 use super::guest::{Act, EDIT, Guest, Hasty, IDLE, RECORDING, WORKS, Work};
+use super::office::StandIn;
 use crate::Result;
 use crate::replay::tools::{self, text};
 
@@ -36,6 +40,8 @@ const LAYER: &str = "tools";
 const RECORDED: &str = "recorded";
 /// What is followed.
 const FOLLOWED: &str = "followed";
+/// What a control server assigned.
+const ASSIGNED: &str = "assigned";
 /// Its desktop.
 const TRIED: &str = "tried";
 
@@ -48,6 +54,7 @@ pub const CHAPTERS: &[Chapter] = &[
     ("deliver", "", deliver),
     ("publish", "", publish),
     ("follow", "", follow),
+    ("enrol", "enrolment.", enrol),
     ("export", "export.", export),
     ("create", "", create),
     ("work", "", work),
@@ -195,7 +202,7 @@ fn published(stage: &Stage, version: u64) -> Result<()> {
         like: Vec::new(),
         channel: "stable".into(),
         stage: 100,
-        effort: Effort { level: 1, threads: 2 },
+        effort: Effort::of(1, 2),
         deltas: 1,
         again: None,
         keep: 10,
@@ -230,6 +237,53 @@ fn follow(stage: &Stage) -> Result<()> {
     subscription.pin(home, None)?;
     subscription.defer(home, Some(u64::MAX))?;
     Ok(subscription.defer(home, None)?)
+}
+
+/// A control server says that this machine is to have what was published, and is left again.
+fn enrol(stage: &Stage) -> Result<()> {
+    let root = Path::new(&carrier(stage)?).join(names::metadata(LIVEPC, "stable"));
+    let livepc = AssignedLivePc {
+        livepc: ASSIGNED.into(),
+        location: format!("{}/feeds/{LIVEPC}", carrier(stage)?),
+        mirrors: Vec::new(),
+    };
+    let anchor = fs::read_to_string(root.join("1.root.json"))?;
+    let office = StandIn { memory: stage.memory.clone(), livepc, anchor };
+    let home = Home { office: Arc::new(office), ..stage.home.clone() };
+    if enrolment::record(&home)?.is_none() {
+        forget_assigned(&home)?;
+    }
+    let code = Code { secret: [1; 16], authority: [2; 16] };
+    let (server, name) = ("https://stand-in".into(), "desk".into());
+    enrolment::enrol(&home, &EnrolOptions { server, code, name, anchor: None })?;
+    // It is let in, renews its certificate, steps on when it starts again, and has news.
+    for _ in 0..3 {
+        let mut follower = Follower::open(&home)?.ok_or("it is enrolled")?;
+        follower.step_on(&home)?;
+        if follower.check_in(&home)?.is_none() {
+            return Err("it is not let in".into());
+        }
+        let followed = follower.follow(&home, &Silent);
+        if !followed.failed.is_empty() {
+            return Err(format!("{followed:?}").into());
+        }
+    }
+    desktop::peek(&home, ASSIGNED)?;
+    let mut subscription = Subscription::open(&home, ASSIGNED)?;
+    subscription.refresh(&home)?;
+    let arrival = subscription.take(&home, &subscription.wanted()?, &Silent)?;
+    arrival.fill(&|_| ControlFlow::Continue(()))?;
+    drop((arrival, subscription));
+    enrolment::leave(&home)?;
+    forget_assigned(&home)
+}
+
+/// Whoever left keeps what was assigned, and may remove it.
+fn forget_assigned(home: &Home) -> Result<()> {
+    unless_gone(desktop::delete(home, ASSIGNED))?;
+    unless_gone(feeds::unsubscribe(home, ASSIGNED))?;
+    unless_gone(livepc::delete(home, ASSIGNED))?;
+    unless_gone(images::delete(home, ASSIGNED).map(drop))
 }
 
 /// No guest comes up on the new version: it powers off before it changed anything, and panics, and

@@ -45,10 +45,10 @@ const FILES: [(&str, &str); 13] = [
     ("home/ada/a/b/c/deep", "deep\n"),
 ];
 
-/// A file that an edit removes: some frames of a pack (256 KiB each) are its alone.
+/// A file that an edit removes: some frames of a pack (768 KiB each) are its alone.
 const LARGE: &str = "usr/share/golden";
 /// Its length in blocks.
-const LARGE_BLOCKS: usize = 256;
+const LARGE_BLOCKS: usize = 512;
 
 /// What a real machine's processor finds in the first sector: reboot at the first boot, power off
 /// at the second. Which one it is, says a byte of the battery-backed memory (44h), which a reset

@@ -17,6 +17,7 @@ mod driver;
 mod ground;
 mod guest;
 mod look;
+mod office;
 
 pub use driver::{child, run};
 
@@ -33,6 +34,13 @@ const STEPS: &[&str] = &[
     "desktop.forget",
     "desktop.identity",
     "desktop.remove",
+    "enrolment.begin",
+    "enrolment.certificate",
+    "enrolment.checked-in",
+    "enrolment.enrolled",
+    "enrolment.followed",
+    "enrolment.leave",
+    "enrolment.step",
     "export.content",
     "export.metadata",
     "guest.first",

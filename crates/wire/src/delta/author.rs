@@ -177,7 +177,7 @@ fn encode_unit(
     }
     let stored = compress(&both, reference_len, level)?;
     both.truncate(reference_len);
-    decode(frames, &stored, &both)?;
+    decode(frames, &stored, &both, Vec::new())?;
     let unit = DeltaUnit {
         at: 0,
         stored_len: stored.len() as u32,

@@ -42,6 +42,11 @@ impl UnitContent {
     pub fn bytes(&self) -> &[u8] {
         &self.content
     }
+
+    /// The room that it took, for the next.
+    pub fn into_room(self) -> Vec<u8> {
+        self.content
+    }
 }
 
 impl DeltaUnit {
@@ -56,7 +61,8 @@ impl DeltaUnit {
 impl DeltaIndex {
     /// The content behind what was stored of one of its units. `reference` is the content of the
     /// unit's reference, run behind run; whoever has it need not have verified it. Nothing is
-    /// decompressed before it is verified, and nothing returned.
+    /// decompressed before it is verified, and nothing returned. The content is put into `room`,
+    /// whatever was in it.
     ///
     /// A reference of another length is [`WireError::Length`]; another reference of that length, or
     /// a delta that was made wrong, is [`WireError::HashMismatch`] or [`WireError::Decompress`].
@@ -66,10 +72,11 @@ impl DeltaIndex {
         unit: &DeltaUnit,
         stored: &[u8],
         reference: &[u8],
+        room: Vec<u8>,
     ) -> Result<UnitContent, WireError> {
         unit.verify(stored)?;
         check_len("a reference", unit.reference_blocks().bytes().0, reference)?;
-        decode(self.frames(unit), stored, reference)
+        decode(self.frames(unit), stored, reference, room)
     }
 }
 
@@ -83,10 +90,10 @@ pub(super) fn decode(
     frames: &[FrameInfo],
     stored: &[u8],
     reference: &[u8],
+    room: Vec<u8>,
 ) -> Result<UnitContent, WireError> {
-    let len = content_len(frames) as usize;
-    let content =
-        UnitContent { frames: frames.to_vec(), content: decompress(stored, reference, len)? };
+    let content = decompress(stored, reference, content_len(frames) as usize, room)?;
+    let content = UnitContent { frames: frames.to_vec(), content };
     for (frame, bytes) in content.frames() {
         verify("a frame", bytes, &frame.content)?;
     }
@@ -95,7 +102,12 @@ pub(super) fn decode(
 
 /// In one go, so that there is no window beside the content itself: that is also the only kind of
 /// frame that is accepted.
-fn decompress(stored: &[u8], reference: &[u8], len: usize) -> Result<Vec<u8>, WireError> {
+fn decompress(
+    stored: &[u8],
+    reference: &[u8],
+    len: usize,
+    mut content: Vec<u8>,
+) -> Result<Vec<u8>, WireError> {
     let failed = |why: &str| WireError::Decompress { what: WHAT, why: why.into() };
     let is_single = stored.get(4).is_some_and(|flags| flags & SINGLE_SEGMENT != 0);
     if !stored.starts_with(&ZSTD_MAGIC) || !is_single {
@@ -110,7 +122,8 @@ fn decompress(stored: &[u8], reference: &[u8], len: usize) -> Result<Vec<u8>, Wi
     }
     let mut context = DCtx::try_create().ok_or_else(|| failed(NO_MEMORY))?;
     let failed = |code| failed(zstd_safe::get_error_name(code));
-    let mut content = Vec::with_capacity(len);
+    content.clear();
+    content.reserve_exact(len);
     context.ref_prefix(reference).map_err(failed)?;
     context.decompress(&mut content, stored).map_err(failed)?;
     check_len(WHAT, len as u64, &content)?;

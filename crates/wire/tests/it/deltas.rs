@@ -42,7 +42,7 @@ impl Published {
             extents.push((path.clone(), vec![(BlockNo(0), BlockRange::new(start, count))]));
         }
         let (device, mut heads) = (Disk(disk), BTreeMap::new());
-        let effort = Effort { level: 1, threads: 1 };
+        let effort = Effort { level: 1, threads: 1, frame: BlockCount(64) };
         let map = publish(&device, &whole(&device), known, effort, &mut |pack, bytes| {
             heads.insert(pack.name, bytes[..pack.head_len as usize].to_vec());
             Ok(())
@@ -138,7 +138,7 @@ fn apply(made: &Made, old: &Published, new: &Published) -> u64 {
             .flat_map(|run| old.read(index.old_packs()[run.pack.0 as usize], run.blocks))
             .collect();
         let stored = &made.bytes[unit.at as usize..][..unit.stored_len as usize];
-        let content = index.decode(unit, stored, &reference).unwrap();
+        let content = index.decode(unit, stored, &reference, Vec::new()).unwrap();
         let pack = &index.packs()[unit.pack.0 as usize];
         for (frame, bytes) in content.frames() {
             let start = BlockNo(frame.from / BLOCK_SIZE);
@@ -341,10 +341,10 @@ fn a37_a38_no_byte_may_change() {
     for at in 0..stored.len() {
         let mut other = stored.to_vec();
         other[at] ^= 1;
-        let error = index.decode(unit, &other, &reference).unwrap_err();
+        let error = index.decode(unit, &other, &reference, Vec::new()).unwrap_err();
         assert!(matches!(error, WireError::HashMismatch { .. }), "{error}");
     }
-    let short = index.decode(unit, &stored[1..], &reference);
+    let short = index.decode(unit, &stored[1..], &reference, Vec::new());
     assert!(matches!(short, Err(WireError::Length { .. })));
 }
 
@@ -357,11 +357,11 @@ fn a_wrong_reference_is_useless_and_no_more() {
     for unit in index.units() {
         let stored = &made.bytes[unit.at as usize..][..unit.stored_len as usize];
         let len = unit.reference_blocks().bytes().0 as usize;
-        let wrong = index.decode(unit, stored, &noise(9, len)).unwrap_err();
+        let wrong = index.decode(unit, stored, &noise(9, len), Vec::new()).unwrap_err();
         let typed = matches!(wrong, WireError::HashMismatch { .. } | WireError::Decompress { .. });
         assert!(typed, "{wrong}");
         for len in [0, len - 1, len + 1] {
-            let error = index.decode(unit, stored, &noise(9, len)).unwrap_err();
+            let error = index.decode(unit, stored, &noise(9, len), Vec::new()).unwrap_err();
             assert!(matches!(error, WireError::Length { .. }), "{error}");
         }
     }

@@ -209,7 +209,7 @@ pub fn decoded(stored: &[u8], reference: &[u8], content: &[u8]) -> Result<Vec<u8
     body.runs = vec![[0, 0, (reference.len() / BLOCK) as i64]];
     let index = body.parse()?;
     let unit = &index.units()[0];
-    Ok(index.decode(unit, stored, reference)?.bytes().to_vec())
+    Ok(index.decode(unit, stored, reference, Vec::new())?.bytes().to_vec())
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Author {
     fn publish(&mut self, disk: &Disk, order: &[BlockRange]) -> WireMap {
         let (server, made) = (&mut self.server, &mut self.made);
         *made = 0;
-        let effort = Effort { level: 3, threads: 2 };
+        let effort = Effort { level: 3, threads: 2, frame: BlockCount(64) };
         publish(disk, order, &mut self.known, effort, &mut |pack, bytes| {
             assert_eq!(bytes.len() as u64, pack.len);
             *made += bytes.len();

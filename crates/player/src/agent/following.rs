@@ -1,0 +1,105 @@
+//! Following the control server: checking in when it is time, and subscribing to what is assigned.
+
+use std::time::Duration;
+
+use goldleaf_api::v1::EndpointState;
+use goldleaf_host::Silent;
+use serde::{Deserialize, Serialize};
+
+use super::{Agent, TICK};
+use crate::PlayerError;
+use crate::enrolment::{Followed, Follower, record};
+use crate::error::sentence;
+
+/// How often it is looked whether this machine was enrolled, and whether it was let in, in seconds.
+const LOOK_SECS: u64 = 10;
+/// After failures it waits longer each time, at most so long, in seconds.
+const WAIT_MAX_SECS: u64 = 3600;
+
+/// How it goes with the control server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfficeLine {
+    /// Its address.
+    pub server: String,
+    /// Whose it is.
+    pub organisation: String,
+    /// Whether this machine is let in.
+    pub state: EndpointState,
+    /// Unix time of the last check-in, in seconds.
+    pub checked_in_unix_secs: Option<u64>,
+    /// Unix time of the next one, in seconds.
+    pub next_unix_secs: u64,
+    /// LivePCs that are assigned and could not be had, and why.
+    pub failed: Vec<(String, String)>,
+    /// What went wrong the last time.
+    pub error: Option<String>,
+}
+
+impl Agent<'_> {
+    /// Follows the server, until it is over.
+    pub(super) fn following(&self) {
+        let (mut has_stepped, mut failures, mut next) = (false, 0u32, Duration::ZERO);
+        while !self.is_over() {
+            let is_wanted = std::mem::take(&mut self.board().is_office_wanted);
+            if !is_wanted && self.home.clock.monotonic() < next {
+                self.home.clock.sleep(TICK);
+                continue;
+            }
+            let followed = self.follow(&mut has_stepped);
+            failures = if followed.is_err() { failures + 1 } else { 0 };
+            let wait = match &followed {
+                Ok((_, again_secs)) => *again_secs,
+                // One that was in the way is soon out of it.
+                Err(PlayerError::Busy { .. }) => LOOK_SECS,
+                Err(_) => (LOOK_SECS << failures.min(10)).min(WAIT_MAX_SECS),
+            };
+            // Not all machines at once, least of all after the server was away.
+            let spread = if failures > 0 { 0.5 + self.chance() } else { 0.9 + 0.2 * self.chance() };
+            let wait = Duration::from_secs(wait).mul_f64(spread);
+            next = self.home.clock.monotonic() + wait;
+            self.show(followed.map(|(followed, _)| followed), wait);
+        }
+    }
+
+    /// One check-in: what came of it, and in how many seconds to do it again.
+    fn follow(&self, has_stepped: &mut bool) -> Result<(Followed, u64), PlayerError> {
+        let Some(mut follower) = Follower::open(&self.home)? else {
+            return Ok((Followed::default(), LOOK_SECS));
+        };
+        if !*has_stepped {
+            follower.step_on(&self.home)?;
+            *has_stepped = true;
+        }
+        let Some(again_secs) = follower.check_in(&self.home)? else {
+            return Ok((Followed::default(), LOOK_SECS));
+        };
+        let followed = follower.follow(&self.home, &Silent);
+        for name in &followed.subscribed {
+            self.meet(name);
+            self.board().wanted.insert(name.clone());
+        }
+        Ok((followed, again_secs))
+    }
+
+    fn show(&self, followed: Result<Followed, PlayerError>, wait: Duration) {
+        let found = record(&self.home);
+        let mut board = self.board();
+        let Ok(Some(record)) = found else {
+            board.office = None;
+            return;
+        };
+        let (failed, error) = match followed {
+            Ok(followed) => (followed.failed, None),
+            Err(error) => (Vec::new(), Some(sentence(&error))),
+        };
+        board.office = Some(OfficeLine {
+            server: record.tie.server,
+            organisation: record.organisation,
+            state: record.state,
+            checked_in_unix_secs: record.checked_in_unix_secs,
+            next_unix_secs: self.home.now_unix_secs() + wait.as_secs(),
+            failed,
+            error,
+        });
+    }
+}

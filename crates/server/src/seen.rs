@@ -1,0 +1,124 @@
+//! What endpoints say of themselves, many in one commit: a commit costs a flush of the disk, and
+//! what comes while one is under way goes into the next.
+
+use goldleaf_api::v1::Step;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::CallError;
+use crate::db::Db;
+
+/// Check-ins that wait; who comes later waits to be among them.
+const WAITING_MAX: usize = 4096;
+/// Check-ins in one commit.
+const BATCH_MAX: usize = 1024;
+
+/// What is to be kept of a check-in.
+pub struct Sighting {
+    /// Which endpoint.
+    pub endpoint: String,
+    /// Unix time, in seconds.
+    pub at: u64,
+    /// Its report, in JSON, when it is another.
+    pub report: Option<String>,
+    /// Its step, when it is a new one; `before` is where it has to be now.
+    pub step: Option<Step>,
+}
+
+struct Waiting {
+    sighting: Sighting,
+    /// Who is told whether the step was the next one, when it is durable.
+    done: Option<oneshot::Sender<Result<bool, ()>>>,
+}
+
+/// Where sightings go.
+#[derive(Clone)]
+pub struct Seen(mpsc::Sender<Waiting>);
+
+impl Seen {
+    /// Begins to take them, until the last of these is dropped.
+    pub fn over(db: Db) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(commit_all(db, receiver));
+        Self(sender)
+    }
+
+    /// Keeps a sighting, and returns when it is durable: whether its step was the next one.
+    pub async fn keep(&self, sighting: Sighting) -> Result<bool, CallError> {
+        let (done, waiting) = oneshot::channel();
+        let over = || CallError::Internal("the server ends".into());
+        self.0.send(Waiting { sighting, done: Some(done) }).await.map_err(|_| over())?;
+        match waiting.await.map_err(|_| over())? {
+            Ok(was_next) => Ok(was_next),
+            Err(()) => Err(CallError::Database(sqlx::Error::WorkerCrashed)),
+        }
+    }
+
+    /// Keeps that an endpoint was there, soon. Nobody waits for it, and it is lost with the server.
+    pub fn note(&self, sighting: Sighting) {
+        // When too many wait, the next time is as good.
+        let _ = self.0.try_send(Waiting { sighting, done: None });
+    }
+}
+
+async fn commit_all(db: Db, mut receiver: mpsc::Receiver<Waiting>) {
+    let mut batch: Vec<Waiting> = Vec::with_capacity(BATCH_MAX);
+    while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        // Servers that stand beside each other lock rows in the same order.
+        batch.sort_by(|one, other| one.sighting.endpoint.cmp(&other.sighting.endpoint));
+        let kept = commit(&db, &batch).await;
+        for (at, waiting) in batch.drain(..).enumerate() {
+            let answer = match &kept {
+                Ok(next) => Ok(next[at]),
+                Err(_) => Err(()),
+            };
+            if let Some(done) = waiting.done {
+                // Who hung up does not wait any more.
+                let _ = done.send(answer);
+            }
+        }
+    }
+}
+
+/// Which of them stepped as they should.
+async fn commit(db: &Db, batch: &[Waiting]) -> Result<Vec<bool>, sqlx::Error> {
+    let mut writer = db.writer().await?;
+    let mut next = Vec::with_capacity(batch.len());
+    for Waiting { sighting, .. } in batch {
+        let Sighting { endpoint, at, report, step } = sighting;
+        let stepped = match step {
+            None => true,
+            Some(step) => {
+                let before = step.before.as_deref().unwrap_or_default();
+                // An endpoint that was just let in may begin anywhere.
+                let done = sqlx::query(
+                    "UPDATE endpoints SET step_before = $1, step_now = $2
+                     WHERE id = $3 AND (step_now = $1 OR step_now = '')",
+                )
+                .bind(before)
+                .bind(&step.now)
+                .bind(endpoint)
+                .execute(&mut *writer)
+                .await?;
+                done.rows_affected() == 1
+            }
+        };
+        next.push(stepped);
+        if !stepped {
+            continue;
+        }
+        let seen = match report {
+            None => sqlx::query("UPDATE endpoints SET seen_at = $1 WHERE id = $2")
+                .bind(*at as i64)
+                .bind(endpoint),
+            Some(report) => {
+                sqlx::query("UPDATE endpoints SET seen_at = $1, report = $2 WHERE id = $3")
+                    .bind(*at as i64)
+                    .bind(report)
+                    .bind(endpoint)
+            }
+        };
+        seen.execute(&mut *writer).await?;
+    }
+    writer.commit().await?;
+    Ok(next)
+}
