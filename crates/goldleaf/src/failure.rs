@@ -170,7 +170,7 @@ impl From<PlayerError> for Failure {
             PlayerError::Feed(error) => error.into(),
             PlayerError::Trust(error) => error.into(),
             PlayerError::Fetch(error) => error.into(),
-            PlayerError::Office(error) => error.into(),
+            PlayerError::Director(error) => error.into(),
             PlayerError::Unknown { kind, .. } => Self::of(User, &error).maybe_hint(where_is(kind)),
             PlayerError::Exists { kind: "subscription", ref name } => {
                 let hint = format!("`goldleaf update {name}` goes on with it");

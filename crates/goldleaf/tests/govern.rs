@@ -146,8 +146,8 @@ fn an_endpoint_follows_its_server_and_believes_whom_it_believed() {
     let root = format!("{}/1.root.json", other.metadata("catalog/stable"));
     admin.text(&["admin", "trust", &root]);
     endpoint.text(&["update", "--background"]);
-    let status = wait_until(&endpoint, |status| status["office"]["failed"][0].is_array());
-    assert_eq!(status["office"]["failed"][0][0], "backdoor", "{status:#}");
+    let status = wait_until(&endpoint, |status| status["server"]["failed"][0].is_array());
+    assert_eq!(status["server"]["failed"][0][0], "backdoor", "{status:#}");
     assert_eq!(endpoint.json(&["list"]).as_array().map(Vec::len), Some(1));
 
     endpoint.text(&["agent", "stop"]);

@@ -96,7 +96,7 @@ pub enum PlayerError {
     Fetch(#[from] goldleaf_fetch::FetchError),
     /// The control server refused, or cannot be asked.
     #[error(transparent)]
-    Office(#[from] goldleaf_client::ClientError),
+    Director(#[from] goldleaf_client::ClientError),
     /// The storage failed.
     #[error("{what}: {source}")]
     Io {

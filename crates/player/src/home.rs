@@ -32,7 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::PlayerError;
-use crate::enrolment::{Office, OverTls};
+use crate::enrolment::{Director, OverTls};
 use crate::jobs::{Jobs, Workers};
 use crate::machine::{Hypervisor, QemuOverNbd};
 
@@ -55,7 +55,7 @@ pub struct Home {
     /// Runs guests.
     pub hypervisor: Arc<dyn Hypervisor>,
     /// The control server, if this machine is enrolled at one.
-    pub office: Arc<dyn Office>,
+    pub director: Arc<dyn Director>,
     /// How buckets are reached.
     pub account: Account,
     /// What all that is brought shares, where that is limited.
@@ -82,7 +82,7 @@ impl Home {
             launcher,
             jobs: Arc::new(Workers),
             hypervisor: Arc::new(QemuOverNbd),
-            office: Arc::new(OverTls),
+            director: Arc::new(OverTls),
             account: Account::default(),
             rate: None,
             nearest: None,

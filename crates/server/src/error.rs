@@ -1,5 +1,7 @@
 //! What goes wrong.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use goldleaf_api::Problem;
 
@@ -78,6 +80,9 @@ pub enum CallError {
     /// The server failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+    /// The same, for all who were in one commit.
+    #[error("the database failed")]
+    Batch(#[source] Arc<sqlx::Error>),
     /// The server failed.
     #[error("{0}")]
     Internal(String),
@@ -95,7 +100,7 @@ impl CallError {
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             Self::Code(_) => (StatusCode::FORBIDDEN, "bad-code"),
             // It may be there again in a moment, and nothing was done.
-            Self::Database(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Database(_) | Self::Batch(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }

@@ -1,13 +1,15 @@
-//! A server as a process of its own.
+//! A server, until it is told to stop.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use goldleaf_api::Code;
+use serde_json::json;
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::ServerError;
 use crate::server::{Options, Server};
-use goldleaf_api::Code;
-use std::net::SocketAddr;
+use crate::{ServerError, calls, door};
 
 /// Ends a server that runs.
 #[derive(Clone, Default)]
@@ -28,19 +30,27 @@ pub struct Answering {
     pub begin: Option<Code>,
 }
 
-/// Runs a server until it is stopped, and calls that were under way are answered. `ready` is called
-/// once it answers.
+/// Runs a server that listens at an address, until it is stopped and calls that were under way are
+/// answered. `ready` is called once it answers.
 pub fn run(
     options: Options,
+    listen: SocketAddr,
     stop: &Stop,
     ready: impl FnOnce(&Answering),
 ) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(ServerError::io("starting threads"))?;
     runtime.block_on(async {
+        let failed = || ServerError::io(format!("listening at {listen}"));
+        let listener = TcpListener::bind(listen).await.map_err(failed())?;
+        let address = listener.local_addr().map_err(failed())?;
         let server = Server::open(options).await?;
         let begin = server.begin_code().await?;
-        ready(&Answering { address: server.address(), begin });
-        server.run(stop.0.notified()).await
+        server.log.tell(&json!({
+            "at": server.now(), "level": "info", "event": "listening", "address": address,
+        }));
+        ready(&Answering { address, begin });
+        let router = calls::router(server.clone());
+        door::serve(server, listener, router, stop.0.notified()).await
     })
 }

@@ -1,6 +1,8 @@
 //! What endpoints say of themselves, many in one commit: a commit costs a flush of the disk, and
 //! what comes while one is under way goes into the next.
 
+use std::sync::Arc;
+
 use goldleaf_api::v1::Step;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,7 +29,7 @@ pub struct Sighting {
 struct Waiting {
     sighting: Sighting,
     /// Who is told whether the step was the next one, when it is durable.
-    done: Option<oneshot::Sender<Result<bool, ()>>>,
+    done: Option<oneshot::Sender<Result<bool, Arc<sqlx::Error>>>>,
 }
 
 /// Where sightings go.
@@ -47,10 +49,7 @@ impl Seen {
         let (done, waiting) = oneshot::channel();
         let over = || CallError::Internal("the server ends".into());
         self.0.send(Waiting { sighting, done: Some(done) }).await.map_err(|_| over())?;
-        match waiting.await.map_err(|_| over())? {
-            Ok(was_next) => Ok(was_next),
-            Err(()) => Err(CallError::Database(sqlx::Error::WorkerCrashed)),
-        }
+        waiting.await.map_err(|_| over())?.map_err(CallError::Batch)
     }
 
     /// Keeps that an endpoint was there, soon. Nobody waits for it, and it is lost with the server.
@@ -65,11 +64,11 @@ async fn commit_all(db: Db, mut receiver: mpsc::Receiver<Waiting>) {
     while receiver.recv_many(&mut batch, BATCH_MAX).await > 0 {
         // Servers that stand beside each other lock rows in the same order.
         batch.sort_by(|one, other| one.sighting.endpoint.cmp(&other.sighting.endpoint));
-        let kept = commit(&db, &batch).await;
+        let kept = commit(&db, &batch).await.map_err(Arc::new);
         for (at, waiting) in batch.drain(..).enumerate() {
             let answer = match &kept {
                 Ok(next) => Ok(next[at]),
-                Err(_) => Err(()),
+                Err(error) => Err(error.clone()),
             };
             if let Some(done) = waiting.done {
                 // Who hung up does not wait any more.

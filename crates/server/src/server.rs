@@ -1,20 +1,18 @@
 //! The server: what all calls share, and how it begins.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use goldleaf_api::{Code, Role};
 use goldleaf_host::{Clock, Dir, Entropy};
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use serde_json::Value;
 
+use crate::ServerError;
 use crate::authority::Authority;
 use crate::db::Db;
 use crate::desired::Told;
 use crate::metrics::Metrics;
 use crate::secret::{digest, draw};
 use crate::seen::Seen;
-use crate::{ServerError, calls, door};
 
 /// How long the code for the first administrator is good, in seconds.
 const BEGIN_SECS: u64 = 3600;
@@ -35,8 +33,6 @@ pub struct Options {
     pub database: String,
     /// Where the authority's files are.
     pub dir: Arc<dyn Dir>,
-    /// Where it listens.
-    pub listen: SocketAddr,
     /// Names and addresses by which endpoints reach it.
     pub names: Vec<String>,
     /// Time.
@@ -60,20 +56,15 @@ pub struct Server {
     pub(crate) told: Told,
     pub(crate) seen: Seen,
     pub(crate) again_secs: u64,
-    listener: std::sync::Mutex<Option<TcpListener>>,
-    address: SocketAddr,
 }
 
 impl Server {
-    /// Opens the database and the authority, making what is missing, and listens.
+    /// Opens the database and the authority, making what is missing.
     pub async fn open(options: Options) -> Result<Arc<Self>, ServerError> {
-        let Options { organisation, database, dir, listen, names, clock, entropy, log } = options;
+        let Options { organisation, database, dir, names, clock, entropy, log } = options;
         let db = Db::open(&database).await?;
         belongs_to(&db, &organisation, clock.now_unix().as_secs()).await?;
         let authority = Authority::open(&*dir, &organisation, clock.now_unix().as_secs())?;
-        let failed = || ServerError::io(format!("listening at {listen}"));
-        let listener = TcpListener::bind(listen).await.map_err(failed())?;
-        let address = listener.local_addr().map_err(failed())?;
         let seen = Seen::over(db.clone());
         Ok(Arc::new(Self {
             organisation,
@@ -87,24 +78,7 @@ impl Server {
             told: Told::default(),
             seen,
             again_secs: AGAIN_SECS,
-            listener: std::sync::Mutex::new(Some(listener)),
-            address,
         }))
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Serves until `stop` comes to its end; then calls that are under way are answered.
-    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let listener = self.listener.lock().ok().and_then(|mut listener| listener.take());
-        let listener = listener.ok_or_else(|| ServerError::Authority("it runs already".into()))?;
-        self.log.tell(&json!({
-            "at": self.now(), "level": "info", "event": "listening", "address": self.address,
-        }));
-        door::serve(self.clone(), listener, calls::router(self), stop).await
     }
 
     /// A code for the first administrator, while there is none.
@@ -176,7 +150,6 @@ pub(crate) mod tests {
             organisation: "acme".into(),
             database: format!("sqlite:{}?mode=rwc", dir.join("server.db").display()),
             dir: RealDir::create(dir).expect("a directory"),
-            listen: ([127, 0, 0, 1], 0).into(),
             names: vec!["localhost".into()],
             clock: Arc::new(RealClock::new()),
             entropy: Arc::new(RealEntropy),

@@ -79,7 +79,6 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
         organisation,
         database,
         dir,
-        listen,
         names: names.unwrap_or_else(|| vec!["localhost".into()]),
         clock: Arc::new(RealClock::new()),
         entropy: Arc::new(RealEntropy),
@@ -88,7 +87,7 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let stop = Stop::default();
     obey(&stop)?;
     let mut said = Ok(());
-    goldleaf_server::run(options, &stop, |answering| {
+    goldleaf_server::run(options, listen, &stop, |answering| {
         let begin = answering.begin.as_ref().map(ToString::to_string);
         let value = serde_json::json!({
             "address": answering.address, "pid": std::process::id(), "begin": begin,

@@ -18,7 +18,7 @@ const WAIT_MAX_SECS: u64 = 3600;
 
 /// How it goes with the control server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfficeLine {
+pub struct ServerLine {
     /// Its address.
     pub server: String,
     /// Whose it is.
@@ -40,7 +40,7 @@ impl Agent<'_> {
     pub(super) fn following(&self) {
         let (mut has_stepped, mut failures, mut next) = (false, 0u32, Duration::ZERO);
         while !self.is_over() {
-            let is_wanted = std::mem::take(&mut self.board().is_office_wanted);
+            let is_wanted = std::mem::take(&mut self.board().is_server_wanted);
             if !is_wanted && self.home.clock.monotonic() < next {
                 self.home.clock.sleep(TICK);
                 continue;
@@ -85,14 +85,14 @@ impl Agent<'_> {
         let found = record(&self.home);
         let mut board = self.board();
         let Ok(Some(record)) = found else {
-            board.office = None;
+            board.server = None;
             return;
         };
         let (failed, error) = match followed {
             Ok(followed) => (followed.failed, None),
             Err(error) => (Vec::new(), Some(sentence(&error))),
         };
-        board.office = Some(OfficeLine {
+        board.server = Some(ServerLine {
             server: record.tie.server,
             organisation: record.organisation,
             state: record.state,

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::{Answer, Pending, ask, listen};
 use crate::{Home, PlayerError};
 
-pub use following::OfficeLine;
+pub use following::ServerLine;
 pub use rounds::MIRROR;
 pub use settings::Settings;
 
@@ -105,7 +105,7 @@ pub struct AgentStatus {
     /// By name.
     pub subscriptions: Vec<Line>,
     /// How it goes with the control server; `None` where this machine is not enrolled.
-    pub office: Option<OfficeLine>,
+    pub server: Option<ServerLine>,
 }
 
 /// What threads tell each other.
@@ -117,9 +117,9 @@ struct Board {
     /// Subscriptions that are left alone, and until when, by the clock's monotonic time.
     left_alone: BTreeMap<String, Duration>,
     /// How it goes with the control server.
-    office: Option<OfficeLine>,
+    server: Option<ServerLine>,
     /// Somebody wants it to be asked now.
-    is_office_wanted: bool,
+    is_server_wanted: bool,
     /// Bytes that were here of disks that guests wait for, and since when it is that many.
     streamed: (Option<u64>, Duration),
 }
@@ -149,8 +149,8 @@ pub fn run(home: &Home, stop: &AtomicBool, ready: impl FnOnce()) -> Result<(), P
         lines: BTreeMap::new(),
         wanted: BTreeSet::new(),
         left_alone: BTreeMap::new(),
-        office: None,
-        is_office_wanted: false,
+        server: None,
+        is_server_wanted: false,
         streamed: (None, Duration::ZERO),
     };
     let agent = Agent {
@@ -270,7 +270,7 @@ impl Agent<'_> {
             since_unix_secs: self.since_unix_secs,
             settings: board.settings.clone(),
             subscriptions: board.lines.values().cloned().collect(),
-            office: board.office.clone(),
+            server: board.server.clone(),
         }
     }
 }

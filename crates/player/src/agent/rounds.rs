@@ -67,7 +67,7 @@ impl Agent<'_> {
             return Err(PlayerError::Unknown { kind: "subscription", name: name.clone() });
         }
         let wanted = if names.is_empty() {
-            self.board().is_office_wanted = true;
+            self.board().is_server_wanted = true;
             known
         } else {
             names.to_vec()

@@ -34,18 +34,20 @@ impl Follower {
 
     /// Steps on in the chain by which copies are found out, unless the last step is still to be
     /// told.
-    pub fn step_on(&mut self, home: &Home) -> Result<(), PlayerError> {
-        if self.record.step.is_some() && !self.record.is_step_told {
-            return Ok(());
+    pub fn step_on(&mut self, home: &Home) -> Result<Step, PlayerError> {
+        if let Some(step) = self.record.step.clone().filter(|_| !self.record.is_step_told) {
+            return Ok(step);
         }
         let mut drawn = [0; 16];
         home.entropy.fill(&mut drawn).map_err(PlayerError::io("drawing a step"))?;
         let now: String = drawn.iter().map(|byte| format!("{byte:02x}")).collect();
         let before = self.record.step.take().map(|step| step.now);
-        self.record.step = Some(Step { before, now });
+        let next = Step { before, now };
+        self.record.step = Some(next.clone());
         self.record.is_step_told = false;
         // Kept before it is told: what is told is known here, whatever happens.
-        step("enrolment.step", || write(home, &self.record))
+        step("enrolment.step", || write(home, &self.record))?;
+        Ok(next)
     }
 
     /// Checks in: gets a certificate where one is due, says how this machine is, learns what it is
@@ -55,17 +57,18 @@ impl Follower {
         if self.record.tie.certificate.is_none() || self.record.state != EndpointState::Active {
             return Ok(None);
         }
-        if self.record.step.is_none() {
-            self.step_on(home)?;
-        }
+        let place = match self.record.step.clone() {
+            Some(step) => step,
+            None => self.step_on(home)?,
+        };
         let report = self.report(home);
         let is_news = self.record.told.as_ref() != Some(&report);
         let request = CheckingIn {
-            step: self.record.step.clone().unwrap_or(Step { before: None, now: String::new() }),
+            step: place,
             known: self.record.tag.clone(),
             report: is_news.then(|| report.clone()),
         };
-        let checked_in = home.office.check_in(&self.record.tie, &request)?;
+        let checked_in = home.director.check_in(&self.record.tie, &request)?;
         self.record.told = Some(report);
         self.record.is_step_told = true;
         self.record.tag = Some(checked_in.tag);
@@ -84,15 +87,15 @@ impl Follower {
         let Some(endpoint) = self.record.endpoint.clone().filter(|_| is_due) else { return Ok(()) };
         let (tie, csr) = (&self.record.tie, self.record.tie.csr()?);
         let renewed = match tie.certificate {
-            Some(_) => home.office.renew(tie, &Renewing { csr: csr.clone() }),
+            Some(_) => home.director.renew(tie, &Renewing { csr: csr.clone() }),
             None => home
-                .office
+                .director
                 .come_back(tie, &ComingBack { endpoint: endpoint.clone(), csr: csr.clone() }),
         };
         // One that has expired is good for nothing; the key is what this machine is known by.
         let enrolled = match renewed {
             Err(error) if error.code().is_none() => {
-                home.office.come_back(tie, &ComingBack { endpoint, csr })?
+                home.director.come_back(tie, &ComingBack { endpoint, csr })?
             }
             other => other?,
         };
@@ -102,7 +105,10 @@ impl Follower {
             return Ok(());
         }
         step("enrolment.certificate", || write(home, &self.record))?;
-        if had_one { self.step_on(home) } else { Ok(()) }
+        if had_one {
+            self.step_on(home)?;
+        }
+        Ok(())
     }
 
     /// How this machine is.

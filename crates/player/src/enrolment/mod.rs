@@ -1,7 +1,7 @@
 //! What ties this machine to a control server: who it is there, and what it is to have.
 //!
 //! ```text
-//!   enrol ── a key is born here ─▶ Office: a code, once ─▶ enrolment.json ◀── Follower
+//!   enrol ── a key is born here ─▶ Director: a code, once ─▶ enrolment.json ◀── Follower
 //!                                                            │                 check_in: how it is
 //!                                                            └── desired ────▶ follow: subscribes
 //! ```
@@ -9,8 +9,8 @@
 //! was settled when it enrolled ([`EnrolmentRecord::anchors`]), and the server has no say in it
 //! after that. What is no longer assigned stays here: it is the user's, too.
 
+mod director;
 mod follow;
-mod office;
 
 use std::collections::BTreeSet;
 
@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use crate::home::{read_record, step, write_record};
 use crate::{Home, PlayerError};
 
+pub use director::{Director, OverTls, Tie};
 pub use follow::{Followed, Follower};
-pub use office::{Office, OverTls, Tie};
 
 /// Format of the records that this program writes.
 const FORMAT: u32 = 1;
@@ -88,6 +88,8 @@ pub fn enrol(home: &Home, options: &EnrolOptions) -> Result<EnrolmentRecord, Pla
     let code = options.code.to_string();
     let begun = match record(home)? {
         Some(found) if found.code.as_deref() == Some(&code) => found,
+        // Nobody ever answered: the code was too old, perhaps.
+        Some(found) if found.endpoint.is_none() => begin(home, options, code)?,
         Some(found) => {
             let server = found.tie.server;
             return Err(PlayerError::Refused(format!("this machine is enrolled at {server}")));
@@ -99,7 +101,7 @@ pub fn enrol(home: &Home, options: &EnrolOptions) -> Result<EnrolmentRecord, Pla
         csr: begun.tie.csr()?,
         name: begun.name.clone(),
     };
-    let enrolled = home.office.enrol(&begun.tie, &enrolling)?;
+    let enrolled = home.director.enrol(&begun.tie, &enrolling)?;
     let mut record = begun;
     record.take(enrolled);
     if let Some(anchor) = &options.anchor {
@@ -115,7 +117,7 @@ fn begin(
     options: &EnrolOptions,
     code: String,
 ) -> Result<EnrolmentRecord, PlayerError> {
-    let authorities = home.office.meet(&options.server, &options.code)?;
+    let authorities = home.director.meet(&options.server, &options.code)?;
     let record = EnrolmentRecord {
         format: FORMAT,
         tie: Tie {
@@ -169,7 +171,7 @@ fn lock(home: &Home) -> Result<Box<dyn Lock>, PlayerError> {
     let lock = home.dir.try_lock(LOCK).map_err(PlayerError::io("locking the enrolment"))?;
     let busy = || PlayerError::Busy {
         kind: "enrolment",
-        name: home.office.name(),
+        name: home.director.name(),
         detail: "another command, or the agent".into(),
     };
     lock.ok_or_else(busy)

@@ -28,9 +28,9 @@ use goldleaf_trust::{Authority, Line, Quorum, Repository, SigningKey};
 use goldleaf_vm::Accel;
 use goldleaf_worker::Launcher;
 
+use super::director::StandIn;
 use super::ground::DESKTOP;
 use super::guest::{Act, EDIT, Guest, Hasty, IDLE, RECORDING, WORKS, Work};
-use super::office::StandIn;
 use crate::Result;
 use crate::replay::tools::{self, text};
 
@@ -248,8 +248,8 @@ fn enrol(stage: &Stage) -> Result<()> {
         mirrors: Vec::new(),
     };
     let anchor = fs::read_to_string(root.join("1.root.json"))?;
-    let office = StandIn { memory: stage.memory.clone(), livepc, anchor };
-    let home = Home { office: Arc::new(office), ..stage.home.clone() };
+    let director = StandIn { memory: stage.memory.clone(), livepc, anchor };
+    let home = Home { director: Arc::new(director), ..stage.home.clone() };
     if enrolment::record(&home)?.is_none() {
         forget_assigned(&home)?;
     }

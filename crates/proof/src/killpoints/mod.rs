@@ -13,11 +13,11 @@
 
 mod chapters;
 mod deed;
+mod director;
 mod driver;
 mod ground;
 mod guest;
 mod look;
-mod office;
 
 pub use driver::{child, run};
 

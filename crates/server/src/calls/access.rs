@@ -22,10 +22,15 @@ pub async fn begin(asked: Asked<Begin>) -> Result<NewToken, CallError> {
     let (server, name) = (&asked.server, &asked.request.name);
     check_name(name)?;
     let unknown = || CallError::Code("this code is not known here, was used, or is too old");
+    let hash = secret_hash(&asked.request.code).ok_or(unknown())?;
+    let good = "SELECT COUNT(*) FROM begin_codes WHERE hash = $1 AND expires_at > $2";
+    let good = sqlx::query_scalar::<_, i64>(good).bind(hash.clone()).bind(server.now() as i64);
+    // Who knows no code that is good keeps nobody waiting who makes changes.
+    if good.fetch_one(server.db.reader()).await? == 0 {
+        return Err(unknown());
+    }
     let mut change = Change::begin(&server.db).await?;
-    let used = sqlx::query("DELETE FROM begin_codes WHERE hash = $1 AND expires_at > $2")
-        .bind(secret_hash(&asked.request.code).ok_or(unknown())?)
-        .bind(server.now() as i64);
+    let used = sqlx::query("DELETE FROM begin_codes WHERE hash = $1").bind(hash);
     if rows(&mut change, used).await? == 0 {
         return Err(unknown());
     }

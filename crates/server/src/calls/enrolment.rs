@@ -35,27 +35,21 @@ pub async fn enrol(asked: Asked<Enrol>) -> Result<Enrolled, CallError> {
     check_name(&request.name)?;
     let proven = prove(&request.csr).map_err(CallError::Bad)?;
     let hash = secret_hash(&request.code).ok_or(CallError::Code(CODE_UNKNOWN))?;
-    let mut change = Change::begin(&server.db).await?;
+    // Who knows no code that is good keeps nobody waiting who makes changes.
     let code = sqlx::query_as::<_, (String, i64, i64, String)>(
         "SELECT group_name, approval, expires_at, used_by FROM codes WHERE hash = $1",
     )
     .bind(hash.clone())
-    .fetch_optional(change.on())
+    .fetch_optional(server.db.reader())
     .await?;
     let (group, approval, expires_at, used_by) = code.ok_or(CallError::Code(CODE_UNKNOWN))?;
     if !used_by.is_empty() {
-        drop(change);
-        // The answer may have been lost on its way.
-        return match known(server, &used_by).await? {
-            Some(known) if known.key_hash == proven.key_hash => {
-                enrolled(server, &used_by, &known, &proven).await
-            }
-            _ => Err(CallError::Code(CODE_USED)),
-        };
+        return again(server, &used_by, &proven).await;
     }
     if expires_at <= server.now() as i64 {
         return Err(CallError::Code(CODE_UNKNOWN));
     }
+    let mut change = Change::begin(&server.db).await?;
     let state = if approval == 0 { EndpointState::Active } else { EndpointState::Pending };
     let id = hex(&draw::<16>(&*server.entropy)?);
     let insert = sqlx::query(
@@ -72,12 +66,25 @@ pub async fn enrol(asked: Asked<Enrol>) -> Result<Enrolled, CallError> {
     if rows(&mut change, insert).await? == 0 {
         return Err(CallError::Conflict("an endpoint with this key is enrolled already".into()));
     }
-    let used = sqlx::query("UPDATE codes SET used_by = $1 WHERE hash = $2");
-    rows(&mut change, used.bind(id.clone()).bind(hash)).await?;
+    let used = sqlx::query("UPDATE codes SET used_by = $1 WHERE hash = $2 AND used_by = ''");
+    if rows(&mut change, used.bind(id.clone()).bind(hash)).await? == 0 {
+        // Somebody was faster.
+        return Err(CallError::Code(CODE_USED));
+    }
     asked.commit(change, &id, format!("{} into {group}", request.name)).await?;
     let key_hash = proven.key_hash.clone();
     let known = Known { state, because: String::new(), key_hash };
     enrolled(server, &id, &known, &proven).await
+}
+
+/// The answer to an enrolment that was done, whose answer may have been lost on its way.
+async fn again(server: &Server, endpoint: &str, proven: &Proven) -> Result<Enrolled, CallError> {
+    match known(server, endpoint).await? {
+        Some(known) if known.key_hash == proven.key_hash => {
+            enrolled(server, endpoint, &known, proven).await
+        }
+        _ => Err(CallError::Code(CODE_USED)),
+    }
 }
 
 /// A request that is replayed gets a certificate of no use: it is for the key that signed it.

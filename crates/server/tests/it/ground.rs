@@ -103,7 +103,6 @@ pub fn start(dir: &Path, database: &str, clock: Arc<Turned>) -> Running {
         organisation: "acme".into(),
         database: database.into(),
         dir: RealDir::create(dir).expect("a directory"),
-        listen: ([127, 0, 0, 1], 0).into(),
         names: vec!["localhost".into(), "127.0.0.1".into()],
         clock,
         entropy: Arc::new(RealEntropy),
@@ -115,7 +114,7 @@ pub fn start(dir: &Path, database: &str, clock: Arc<Turned>) -> Running {
         let ready = |answering: &goldleaf_server::Answering| {
             told.send((answering.address, answering.begin.clone())).expect("told");
         };
-        run(options, &stopped, ready).expect("a server");
+        run(options, ([127, 0, 0, 1], 0).into(), &stopped, ready).expect("a server");
     });
     let (address, begin) = hear.recv().expect("a server that answers");
     Running {

@@ -16,7 +16,7 @@ pub enum Command {
         /// Only what came after this number
         #[arg(long)]
         after: Option<u64>,
-        /// How many records at most [default: 100]
+        /// How many records at most; 100 where nothing is said
         #[arg(long)]
         limit: Option<u32>,
     },

@@ -12,7 +12,7 @@ use crate::output::when;
 pub struct Args {
     /// The group
     group: String,
-    /// For how many hours it is good, 24 at most [default: 24]
+    /// For how many hours it is good: 24 at most, and where nothing is said
     #[arg(long)]
     hours: Option<u32>,
     /// Let somebody approve the endpoint then

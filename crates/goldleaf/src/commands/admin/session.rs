@@ -35,8 +35,8 @@ pub struct BeginArgs {
     server: String,
     /// The code that it printed
     code: Code,
-    /// Who you are, for the audit log
-    #[arg(long, value_name = "NAME", default_value = "administrator")]
+    /// Who you are, for the audit log; where nothing is said, the administrator
+    #[arg(long, value_name = "NAME", default_value = "administrator", hide_default_value = true)]
     name: String,
 }
 

@@ -19,7 +19,7 @@ pub enum Command {
         /// As what: viewer, helpdesk, image-author, approver, security-officer, administrator
         #[arg(long, value_parser = parse_role)]
         role: Role,
-        /// For how many days it is good [default: 90]
+        /// For how many days it is good; 90 where nothing is said
         #[arg(long)]
         days: Option<u32>,
     },

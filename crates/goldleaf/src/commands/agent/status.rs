@@ -1,6 +1,6 @@
 //! `goldleaf agent status`
 
-use goldleaf_player::agent::{AgentStatus, Doing, Line, status};
+use goldleaf_player::agent::{AgentStatus, Doing, Line, ServerLine, status};
 
 use crate::cli::App;
 use crate::failure::Failure;
@@ -28,7 +28,29 @@ fn as_text(status: &AgentStatus) -> String {
     if let Some(address) = &status.settings.serve {
         text += &format!("neighbours are served at {}\n", printable(address));
     }
-    text + &table.render()
+    text += &table.render();
+    if let Some(server) = &status.server {
+        text += &followed(server);
+    }
+    text
+}
+
+/// How it goes with the control server.
+fn followed(server: &ServerLine) -> String {
+    let ServerLine { server: address, organisation, state, .. } = server;
+    let asked = server.checked_in_unix_secs.map_or_else(|| "never".into(), when);
+    let mut text = format!(
+        "follows {} at {}: {}, asked {asked}, next {}\n",
+        printable(organisation),
+        printable(address),
+        state.as_str(),
+        when(server.next_unix_secs)
+    );
+    let errors = server.error.iter().map(|why| ("asking it".to_owned(), why));
+    for (what, why) in errors.chain(server.failed.iter().map(|(name, why)| (name.clone(), why))) {
+        text += &format!("  {}: {}\n", printable(&what), printable(why));
+    }
+    text
 }
 
 fn row(line: &Line) -> [String; 6] {

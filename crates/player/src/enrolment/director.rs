@@ -36,7 +36,7 @@ impl Tie {
 }
 
 /// The calls of a control server that are an endpoint's.
-pub trait Office: Send + Sync {
+pub trait Director: Send + Sync {
     /// What people call it.
     fn name(&self) -> String;
     /// Meets the server that made a code.
@@ -65,7 +65,7 @@ fn as_endpoint(tie: &Tie) -> Result<Whom<'_>, ClientError> {
     }
 }
 
-impl Office for OverTls {
+impl Director for OverTls {
     fn name(&self) -> String {
         "control server".into()
     }

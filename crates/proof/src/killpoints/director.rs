@@ -10,7 +10,7 @@ use goldleaf_api::v1::{
 };
 use goldleaf_api::{Code, Problem};
 use goldleaf_client::ClientError;
-use goldleaf_player::enrolment::{Office, Tie};
+use goldleaf_player::enrolment::{Director, Tie};
 
 /// What is desired, by its tag.
 const TAG: &str = "one";
@@ -28,7 +28,7 @@ pub struct StandIn {
 impl StandIn {
     /// Where it is written how far an endpoint stepped.
     fn place(&self, tie: &Tie) -> PathBuf {
-        self.memory.join(format!("office-{}", self.enrolled(tie, None).endpoint))
+        self.memory.join(format!("director-{}", self.enrolled(tie, None).endpoint))
     }
 
     fn enrolled(&self, tie: &Tie, certificate: Option<(&str, u64)>) -> Enrolled {
@@ -50,7 +50,7 @@ fn refused(message: impl ToString) -> ClientError {
     ClientError::Refused { code, message }
 }
 
-impl Office for StandIn {
+impl Director for StandIn {
     fn name(&self) -> String {
         "stand-in".into()
     }
