@@ -119,6 +119,8 @@ fn an_endpoint_follows_its_server_and_believes_whom_it_believed() {
     wait_until(&endpoint, |status| status["subscriptions"][0]["asked_unix_secs"].is_u64());
     let desktops = endpoint.json(&["list"]);
     assert_eq!(desktops[0]["name"], "office", "{desktops}");
+    let told = endpoint.text(&["status"]);
+    assert!(told.contains(&format!("follows acme at {}: active", office.base)), "{told}");
     endpoint.text(&["update", "--background"]);
     let begun = Instant::now();
     let shown = loop {

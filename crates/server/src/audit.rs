@@ -6,10 +6,10 @@
 
 use goldleaf_api::v1::{AuditChecked, AuditRecord};
 use sha2::{Digest, Sha256};
-use sqlx::{Any, AnyConnection, Transaction};
+use sqlx::AnyConnection;
 
 use crate::CallError;
-use crate::db::Db;
+use crate::db::{Db, Writer};
 use crate::secret::hex;
 
 /// Records that are read at once.
@@ -20,7 +20,7 @@ type Row = (i64, i64, String, String, String, String, String);
 
 /// A change that is being made. It is undone when it is dropped.
 pub struct Change {
-    transaction: Transaction<'static, Any>,
+    writer: Writer,
     seq: i64,
     before: String,
 }
@@ -28,18 +28,18 @@ pub struct Change {
 impl Change {
     /// Begins one; waits until nobody else makes one.
     pub async fn begin(db: &Db) -> Result<Self, CallError> {
-        let mut transaction = db.writer().await?;
+        let mut writer = db.writer().await?;
         let (seq, before) = sqlx::query_as::<_, (i64, String)>(
             "UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash",
         )
-        .fetch_one(&mut *transaction)
+        .fetch_one(writer.on())
         .await?;
-        Ok(Self { transaction, seq, before })
+        Ok(Self { writer, seq, before })
     }
 
     /// Where the change is made.
     pub fn on(&mut self) -> &mut AnyConnection {
-        &mut self.transaction
+        self.writer.on()
     }
 
     /// Makes it durable, with what is said about it.
@@ -66,13 +66,13 @@ impl Change {
         .bind(target)
         .bind(detail)
         .bind(&hash)
-        .execute(&mut *self.transaction)
+        .execute(self.writer.on())
         .await?;
         sqlx::query("UPDATE audit_head SET hash = $1 WHERE id = 1")
             .bind(&hash)
-            .execute(&mut *self.transaction)
+            .execute(self.writer.on())
             .await?;
-        Ok(self.transaction.commit().await?)
+        Ok(self.writer.commit().await?)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The database: SQLite for one server, PostgreSQL for several, one text of SQL for both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
-use sqlx::{Any, AnyPool, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::ServerError;
 
@@ -23,6 +25,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Db {
     pool: AnyPool,
     is_sqlite: bool,
+    /// Whose turn it is to write, on this server: who waits for it keeps no connection from those
+    /// who only read.
+    turn: Arc<Mutex<()>>,
+}
+
+/// A transaction that will write. It is undone when it is dropped.
+pub struct Writer {
+    transaction: Transaction<'static, Any>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Writer {
+    /// Where it writes.
+    pub fn on(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
+
+    /// Makes it durable.
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.transaction.commit().await
+    }
 }
 
 impl Db {
@@ -48,7 +71,7 @@ impl Db {
             })
             .connect(url)
             .await?;
-        let db = Self { pool, is_sqlite };
+        let db = Self { pool, is_sqlite, turn: Arc::default() };
         db.migrate().await?;
         Ok(db)
     }
@@ -58,14 +81,15 @@ impl Db {
         &self.pool
     }
 
-    /// A transaction that will write.
-    pub async fn writer(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        // SQLite would otherwise find out at the first write that somebody else was faster.
-        if self.is_sqlite {
-            self.pool.begin_with("BEGIN IMMEDIATE").await
-        } else {
-            self.pool.begin().await
-        }
+    /// Begins to write, when it is its turn.
+    pub async fn writer(&self) -> Result<Writer, sqlx::Error> {
+        let turn = self.turn.clone().lock_owned().await;
+        let transaction = match self.is_sqlite {
+            // It would otherwise find out at the first write that another process was faster.
+            true => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+            false => self.pool.begin().await?,
+        };
+        Ok(Writer { transaction, _turn: turn })
     }
 
     /// Each version is one transaction, so it can be killed at any time and started again.
@@ -76,14 +100,14 @@ impl Db {
             if !self.is_sqlite {
                 sqlx::query("SELECT pg_advisory_xact_lock($1)")
                     .bind(MIGRATING)
-                    .execute(&mut *writer)
+                    .execute(writer.on())
                     .await?;
             }
             sqlx::query("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY)")
-                .execute(&mut *writer)
+                .execute(writer.on())
                 .await?;
             let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM migrations")
-                .fetch_one(&mut *writer)
+                .fetch_one(writer.on())
                 .await?;
             if found > known {
                 return Err(ServerError::Newer { found, known });
@@ -91,10 +115,10 @@ impl Db {
             let Some(next) = MIGRATIONS.get(found as usize) else {
                 return Ok(writer.commit().await?);
             };
-            writer.execute(sqlx::raw_sql(*next)).await?;
+            writer.on().execute(sqlx::raw_sql(*next)).await?;
             sqlx::query("INSERT INTO migrations (version) VALUES ($1)")
                 .bind(found + 1)
-                .execute(&mut *writer)
+                .execute(writer.on())
                 .await?;
             writer.commit().await?;
         }

@@ -96,7 +96,7 @@ async fn commit(db: &Db, batch: &[Waiting]) -> Result<Vec<bool>, sqlx::Error> {
                 .bind(before)
                 .bind(&step.now)
                 .bind(endpoint)
-                .execute(&mut *writer)
+                .execute(writer.on())
                 .await?;
                 done.rows_affected() == 1
             }
@@ -116,7 +116,7 @@ async fn commit(db: &Db, batch: &[Waiting]) -> Result<Vec<bool>, sqlx::Error> {
                     .bind(endpoint)
             }
         };
-        seen.execute(&mut *writer).await?;
+        seen.execute(writer.on()).await?;
     }
     writer.commit().await?;
     Ok(next)

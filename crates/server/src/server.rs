@@ -113,7 +113,7 @@ impl Server {
 async fn belongs_to(db: &Db, organisation: &str, now: u64) -> Result<(), ServerError> {
     let mut writer = db.writer().await?;
     let found: Option<String> =
-        sqlx::query_scalar("SELECT name FROM organisation").fetch_optional(&mut *writer).await?;
+        sqlx::query_scalar("SELECT name FROM organisation").fetch_optional(writer.on()).await?;
     match found {
         Some(found) if found == organisation => {}
         Some(found) => {
@@ -123,7 +123,7 @@ async fn belongs_to(db: &Db, organisation: &str, now: u64) -> Result<(), ServerE
             sqlx::query("INSERT INTO organisation (name, created_at) VALUES ($1, $2)")
                 .bind(organisation)
                 .bind(now as i64)
-                .execute(&mut *writer)
+                .execute(writer.on())
                 .await?;
         }
     }

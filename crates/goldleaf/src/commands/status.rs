@@ -1,6 +1,7 @@
 //! `goldleaf status`
 
 use goldleaf_player::desktop;
+use goldleaf_player::enrolment::{self, EnrolmentRecord};
 use goldleaf_player::livepc::trial::STARTS_MAX;
 
 use crate::cli::App;
@@ -25,10 +26,21 @@ pub fn run(app: &App, args: &Args) -> Result<(), Failure> {
     for record in desktop::list(&home)? {
         found.push(desktop::status(&home, &record.name)?);
     }
-    app.answer(&found, || match found.is_empty() {
-        true => "there are no desktops".into(),
-        false => found.iter().map(describe).collect::<Vec<_>>().join("\n"),
+    let enrolled = enrolment::record(&home)?;
+    app.answer(&found, || {
+        let desktops = match found.is_empty() {
+            true => "there are no desktops\n".into(),
+            false => found.iter().map(describe).collect::<Vec<_>>().join("\n"),
+        };
+        desktops + &enrolled.as_ref().map(describe_enrolment).unwrap_or_default()
     })
+}
+
+fn describe_enrolment(record: &EnrolmentRecord) -> String {
+    let (server, state) = (printable(&record.tie.server), record.state.as_str());
+    let asked = record.checked_in_unix_secs.map_or_else(|| "never".into(), when);
+    let organisation = printable(&record.organisation);
+    format!("\nthis machine follows {organisation} at {server}: {state}, asked {asked}\n")
 }
 
 fn describe(status: &desktop::Status) -> String {

@@ -13,7 +13,8 @@ use crate::error::sentence;
 
 /// How often it is looked whether this machine was enrolled, and whether it was let in, in seconds.
 const LOOK_SECS: u64 = 10;
-/// After failures it waits longer each time, at most so long, in seconds.
+/// After failures it waits longer each time, at most so long, in seconds; so it does if a server
+/// wants it to.
 const WAIT_MAX_SECS: u64 = 3600;
 
 /// How it goes with the control server.
@@ -48,7 +49,7 @@ impl Agent<'_> {
             let followed = self.follow(&mut has_stepped);
             failures = if followed.is_err() { failures + 1 } else { 0 };
             let wait = match &followed {
-                Ok((_, again_secs)) => *again_secs,
+                Ok((_, again_secs)) => (*again_secs).clamp(LOOK_SECS, WAIT_MAX_SECS),
                 // One that was in the way is soon out of it.
                 Err(PlayerError::Busy { .. }) => LOOK_SECS,
                 Err(_) => (LOOK_SECS << failures.min(10)).min(WAIT_MAX_SECS),
