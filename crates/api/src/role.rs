@@ -21,6 +21,8 @@ pub enum Permission {
     See,
     /// Make codes with which endpoints enrol.
     Invite,
+    /// Have endpoints update, rejuvenate and roll back.
+    Act,
     /// Let endpoints in, and shut them out.
     Admit,
     /// Say which LivePCs there are.
@@ -85,10 +87,10 @@ impl Role {
 
     /// Whether it has a permission.
     pub fn may(self, permission: Permission) -> bool {
-        use Permission::{Admit, Assign, Audit, Invite, Offer, See};
+        use Permission::{Act, Admit, Assign, Audit, Invite, Offer, See};
         match self {
             Self::Viewer => matches!(permission, See),
-            Self::Helpdesk => matches!(permission, See | Invite),
+            Self::Helpdesk => matches!(permission, See | Invite | Act),
             Self::ImageAuthor => matches!(permission, See | Offer),
             Self::Approver => matches!(permission, See | Assign),
             Self::SecurityOfficer => matches!(permission, See | Invite | Admit | Audit),

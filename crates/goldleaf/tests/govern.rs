@@ -138,6 +138,29 @@ fn an_endpoint_follows_its_server_and_believes_whom_it_believed() {
         (&"pc-1".into(), &"desk".into())
     );
 
+    // What an administrator orders is done within seconds, and heard of.
+    let doings = [
+        (&["rejuvenate", &id, "office"][..], Value::Null),
+        (&["rollback", &id, "nothing", "--layer", "os", "--to", "1"], "nothing".into()),
+    ];
+    for (doing, wrong) in doings {
+        let begun = Instant::now();
+        admin.text(&[&["admin", "action"], doing].concat());
+        let done = loop {
+            let actions = admin.json(&["admin", "action", "list", &id]);
+            if actions[0]["done_at"].is_u64() {
+                break actions[0].clone();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{actions:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        eprintln!("{doing:?}: {:?}", begun.elapsed());
+        match wrong.as_str() {
+            Some(wrong) => assert!(done["error"].as_str().is_some_and(|why| why.contains(wrong))),
+            None => assert_eq!(done["error"], Value::Null, "{done:#}"),
+        }
+    }
+
     // A server that was taken over names a feed that others signed.
     let other = Author::new();
     other.publish();

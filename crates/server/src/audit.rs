@@ -37,6 +37,11 @@ impl Change {
         Ok(Self { writer, seq, before })
     }
 
+    /// The number that its record will have.
+    pub fn number(&self) -> i64 {
+        self.seq
+    }
+
     /// Where the change is made.
     pub fn on(&mut self) -> &mut AnyConnection {
         self.writer.on()

@@ -10,7 +10,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::ServerError;
 
 /// What the tables became, version by version. A version that was released stays as it is.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001.sql"), include_str!("../migrations/0002.sql")];
 /// Any number, the same for all servers: who holds it migrates (PostgreSQL, advisory locks).
 const MIGRATING: i64 = 0x676f_6c64_6c65_6166;
 /// Connections to PostgreSQL of one server.

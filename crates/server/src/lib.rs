@@ -4,7 +4,7 @@
 //!   door ── TLS 1.3, who is on the other end ──▶ routes ── one per call of the API, what it needs
 //!                                                  │
 //!          authority ── certificates, 24 hours ◀── calls ──▶ db ── SQLite or PostgreSQL
-//!                                                  │          └── change: audited, one at a time
+//!                    waiting ── who is to be woken ──┤          └── change: audited, one at a time
 //!                                                  └──▶ seen ── check-ins, many in one commit
 //! ```
 //! It decides and it watches; content it has none. What an endpoint may run was signed offline, by
@@ -29,6 +29,7 @@ mod run;
 mod secret;
 mod seen;
 mod server;
+mod waiting;
 
 pub use authority::Authority;
 pub use error::{CallError, ServerError};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use goldleaf_api::v1::Step;
+use goldleaf_api::v1::{OrderDone, Step};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::CallError;
@@ -24,6 +24,15 @@ pub struct Sighting {
     pub report: Option<String>,
     /// Its step, when it is a new one; `before` is where it has to be now.
     pub step: Option<Step>,
+    /// What came of actions.
+    pub done: Vec<OrderDone>,
+}
+
+impl Sighting {
+    /// Whether there is more in it than that the endpoint was there.
+    pub fn must_last(&self) -> bool {
+        self.step.is_some() || self.report.is_some() || !self.done.is_empty()
+    }
 }
 
 struct Waiting {
@@ -83,7 +92,7 @@ async fn commit(db: &Db, batch: &[Waiting]) -> Result<Vec<bool>, sqlx::Error> {
     let mut writer = db.writer().await?;
     let mut next = Vec::with_capacity(batch.len());
     for Waiting { sighting, .. } in batch {
-        let Sighting { endpoint, at, report, step } = sighting;
+        let Sighting { endpoint, at, report, step, done } = sighting;
         let stepped = match step {
             None => true,
             Some(step) => {
@@ -104,6 +113,19 @@ async fn commit(db: &Db, batch: &[Waiting]) -> Result<Vec<bool>, sqlx::Error> {
         next.push(stepped);
         if !stepped {
             continue;
+        }
+        for OrderDone { id, error } in done {
+            // What was told before stays.
+            sqlx::query(
+                "UPDATE actions SET done_at = $1, error = $2
+                 WHERE id = $3 AND endpoint = $4 AND done_at = 0",
+            )
+            .bind(*at as i64)
+            .bind(error.as_deref().unwrap_or_default())
+            .bind(*id as i64)
+            .bind(endpoint)
+            .execute(writer.on())
+            .await?;
         }
         let seen = match report {
             None => sqlx::query("UPDATE endpoints SET seen_at = $1 WHERE id = $2")

@@ -13,6 +13,7 @@ use crate::desired::Told;
 use crate::metrics::Metrics;
 use crate::secret::{digest, draw};
 use crate::seen::Seen;
+use crate::waiting::Waiting;
 
 /// How long the code for the first administrator is good, in seconds.
 const BEGIN_SECS: u64 = 3600;
@@ -55,6 +56,7 @@ pub struct Server {
     pub(crate) metrics: Metrics,
     pub(crate) told: Told,
     pub(crate) seen: Seen,
+    pub(crate) waiting: Arc<Waiting>,
     pub(crate) again_secs: u64,
 }
 
@@ -65,7 +67,7 @@ impl Server {
         let db = Db::open(&database).await?;
         belongs_to(&db, &organisation, clock.now_unix().as_secs()).await?;
         let authority = Authority::open(&*dir, &organisation, clock.now_unix().as_secs())?;
-        let seen = Seen::over(db.clone());
+        let (seen, waiting) = (Seen::over(db.clone()), Waiting::over(db.clone()));
         Ok(Arc::new(Self {
             organisation,
             names,
@@ -77,6 +79,7 @@ impl Server {
             metrics: Metrics::new(),
             told: Told::default(),
             seen,
+            waiting,
             again_secs: AGAIN_SECS,
         }))
     }

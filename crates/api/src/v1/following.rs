@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Order, OrderDone};
+
 /// An endpoint that checks in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckingIn {
@@ -12,6 +14,9 @@ pub struct CheckingIn {
     pub known: Option<String>,
     /// How it is, if that is another than it last told.
     pub report: Option<Report>,
+    /// What came of actions, until it has heard that the server knows.
+    #[serde(default)]
+    pub done: Vec<OrderDone>,
 }
 
 /// A link of the chain by which copies of an endpoint are found out. An endpoint draws a new value
@@ -54,6 +59,9 @@ pub struct CheckedIn {
     pub desired: Option<Desired>,
     /// The tag of that.
     pub tag: String,
+    /// What it is to do, and has not told that it did.
+    #[serde(default)]
+    pub orders: Vec<Order>,
     /// In how many seconds it is to check in again, a tenth more or less.
     pub again_secs: u64,
 }

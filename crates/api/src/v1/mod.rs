@@ -1,6 +1,7 @@
 //! Version 1.
 
 mod access;
+mod actions;
 mod audit;
 mod endpoints;
 mod enrolment;
@@ -9,6 +10,7 @@ mod groups;
 mod livepcs;
 
 pub use access::*;
+pub use actions::*;
 pub use audit::*;
 pub use endpoints::*;
 pub use enrolment::*;
@@ -19,7 +21,7 @@ pub use livepcs::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Permission::{Administer, Admit, Arrange, Assign, Audit, Invite, Offer, See};
+use crate::Permission::{Act, Administer, Admit, Arrange, Assign, Audit, Invite, Offer, See};
 use crate::{Call, Described, Method, Needs};
 
 /// Nothing to say.
@@ -69,6 +71,8 @@ calls! {
         "Get the next certificate.";
     CheckIn: Post "/v1/endpoint/check-in", Needs::Endpoint, CheckingIn => CheckedIn,
         "Say how this endpoint is, and learn what it is to have.";
+    AwaitNews: Get "/v1/endpoint/news", Needs::Endpoint, Nothing => News,
+        "Wait, for a minute at most, until there is something for this endpoint to do.";
 
     Begin: Post "/v1/begin", Needs::Nothing, Beginning => NewToken,
         "Become the first administrator, with the code that the server printed.";
@@ -103,6 +107,10 @@ calls! {
         "Forget an endpoint: it can come back only with a new code.";
     MoveEndpoint: Put "/v1/endpoints/{endpoint}/group", permission(Arrange),
         EndpointInGroup => Nothing, "Put an endpoint into another group.";
+    SendAction: Post "/v1/endpoints/{endpoint}/actions", permission(Act),
+        ActionWanted => ActionOrdered, "Have an endpoint do something, once.";
+    ListActions: Get "/v1/endpoints/{endpoint}/actions", permission(See),
+        EndpointNamed => Actions, "What an endpoint was to do, and what came of it.";
 
     PutLivePc: Put "/v1/livepcs/{livepc}", permission(Offer), LivePcAt => Nothing,
         "Say where a LivePC is published.";

@@ -240,7 +240,10 @@ impl Agent<'_> {
                     .map_or_else(|error| Answer::Failed(error.to_string()), Answer::Done)
             }
             Request::Update { names } => match self.want(names) {
-                Ok(()) => done,
+                Ok(()) => {
+                    self.board().is_server_wanted |= names.is_empty();
+                    done
+                }
                 Err(error) => Answer::Failed(error.to_string()),
             },
             Request::GiveWay { name } => {

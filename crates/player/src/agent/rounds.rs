@@ -66,12 +66,7 @@ impl Agent<'_> {
         if let Some(name) = names.iter().find(|name| !known.contains(name)) {
             return Err(PlayerError::Unknown { kind: "subscription", name: name.clone() });
         }
-        let wanted = if names.is_empty() {
-            self.board().is_server_wanted = true;
-            known
-        } else {
-            names.to_vec()
-        };
+        let wanted = if names.is_empty() { known } else { names.to_vec() };
         wanted.iter().for_each(|name| self.meet(name));
         self.board().wanted.extend(wanted);
         Ok(())

@@ -1,8 +1,8 @@
 //! The control server, as this machine sees it.
 
 use goldleaf_api::v1::{
-    Authorities, CheckIn, CheckedIn, CheckingIn, ComeBack, ComingBack, Enrol, Enrolled, Enrolling,
-    RenewCertificate, Renewing,
+    Authorities, AwaitNews, CheckIn, CheckedIn, CheckingIn, ComeBack, ComingBack, Enrol, Enrolled,
+    Enrolling, News, Nothing, RenewCertificate, Renewing,
 };
 use goldleaf_api::{Call, Code};
 use goldleaf_client::{ClientError, Key, Server, Whom, meet};
@@ -49,6 +49,8 @@ pub trait Director: Send + Sync {
     fn renew(&self, tie: &Tie, request: &Renewing) -> Result<Enrolled, ClientError>;
     /// [`CheckIn`].
     fn check_in(&self, tie: &Tie, request: &CheckingIn) -> Result<CheckedIn, ClientError>;
+    /// [`AwaitNews`].
+    fn news(&self, tie: &Tie) -> Result<News, ClientError>;
 }
 
 /// A real one.
@@ -88,5 +90,9 @@ impl Director for OverTls {
 
     fn check_in(&self, tie: &Tie, request: &CheckingIn) -> Result<CheckedIn, ClientError> {
         ask::<CheckIn>(tie, as_endpoint(tie)?, request)
+    }
+
+    fn news(&self, tie: &Tie) -> Result<News, ClientError> {
+        ask::<AwaitNews>(tie, as_endpoint(tie)?, &Nothing {})
     }
 }

@@ -7,7 +7,7 @@ use goldleaf_feed::Location;
 use goldleaf_host::{Lock, Progress};
 use goldleaf_trust::introduce;
 
-use super::{EnrolmentRecord, lock, record, write};
+use super::{EnrolmentRecord, Given, lock, record, write};
 use crate::feeds::{self, SubscribeOptions};
 use crate::home::step;
 use crate::{Home, PlayerError, desktop, sentence};
@@ -67,6 +67,7 @@ impl Follower {
             step: place,
             known: self.record.tag.clone(),
             report: is_news.then(|| report.clone()),
+            done: self.record.orders.iter().filter_map(|given| given.done.clone()).collect(),
         };
         let checked_in = home.director.check_in(&self.record.tie, &request)?;
         self.record.told = Some(report);
@@ -74,6 +75,13 @@ impl Follower {
         self.record.tag = Some(checked_in.tag);
         if let Some(desired) = checked_in.desired {
             self.record.desired = desired;
+        }
+        // What it told is heard.
+        self.record.orders.retain(|given| given.done.is_none());
+        for order in checked_in.orders {
+            if !self.record.orders.iter().any(|given| given.order.id == order.id) {
+                self.record.orders.push(Given { order, done: None });
+            }
         }
         self.record.checked_in_unix_secs = Some(home.now_unix_secs());
         step("enrolment.checked-in", || write(home, &self.record))?;

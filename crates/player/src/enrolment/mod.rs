@@ -11,11 +11,14 @@
 
 mod director;
 mod follow;
+mod orders;
 
 use std::collections::BTreeSet;
 
 use goldleaf_api::Code;
-use goldleaf_api::v1::{Desired, EndpointState, Enrolled, Enrolling, Report, Step};
+use goldleaf_api::v1::{
+    Desired, EndpointState, Enrolled, Enrolling, Order, OrderDone, Report, Step,
+};
 use goldleaf_client::Key;
 use goldleaf_host::Lock;
 use serde::{Deserialize, Serialize};
@@ -65,8 +68,20 @@ pub struct EnrolmentRecord {
     pub followed: BTreeSet<String>,
     /// What it last told of itself.
     pub told: Option<Report>,
+    /// What it is to do, and what came of it, until the server has heard that.
+    #[serde(default)]
+    pub orders: Vec<Given>,
     /// Unix time of its last check-in, in seconds.
     pub checked_in_unix_secs: Option<u64>,
+}
+
+/// An order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// What is to be done.
+    pub order: Order,
+    /// What came of it; `None` while it waits.
+    pub done: Option<OrderDone>,
 }
 
 /// How a machine enrols.
@@ -139,6 +154,7 @@ fn begin(
         tag: None,
         followed: BTreeSet::new(),
         told: None,
+        orders: Vec::new(),
         checked_in_unix_secs: None,
     };
     step("enrolment.begin", || write(home, &record))?;

@@ -267,6 +267,10 @@ fn enrol(stage: &Stage) -> Result<()> {
         if !followed.failed.is_empty() {
             return Err(format!("{followed:?}").into());
         }
+        follower.carry_out(&home, &|| Ok(()))?;
+    }
+    if !enrolment::record(&home)?.is_some_and(|record| record.orders.is_empty()) {
+        return Err("an order is left".into());
     }
     desktop::peek(&home, ASSIGNED)?;
     let mut subscription = Subscription::open(&home, ASSIGNED)?;

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use goldleaf_api::v1::{
-    AssignedLivePc, Authorities, CheckedIn, CheckingIn, ComingBack, Desired, EndpointState,
-    Enrolled, Enrolling, Renewing,
+    Action, AssignedLivePc, Authorities, CheckedIn, CheckingIn, ComingBack, Desired, EndpointState,
+    Enrolled, Enrolling, News, Order, Renewing,
 };
 use goldleaf_api::{Code, Problem};
 use goldleaf_client::ClientError;
@@ -14,6 +14,8 @@ use goldleaf_player::enrolment::{Director, Tie};
 
 /// What is desired, by its tag.
 const TAG: &str = "one";
+/// The number of what is ordered.
+const ORDER: u64 = 1;
 
 /// The server.
 pub struct StandIn {
@@ -87,6 +89,17 @@ impl Director for StandIn {
         let is_known = request.known.as_deref() == Some(TAG);
         let desired = Desired { livepcs: vec![self.livepc.clone()] };
         let desired = (!is_known).then_some(desired);
-        Ok(CheckedIn { desired, tag: TAG.into(), again_secs: 60 })
+        // One order, until it is told that it was done.
+        let told = path.with_extension("done");
+        if request.done.iter().any(|done| done.id == ORDER && done.error.is_none()) {
+            fs::write(&told, "").map_err(refused)?;
+        }
+        let order = Order { id: ORDER, action: Action::Update {} };
+        let orders = if told.exists() { Vec::new() } else { vec![order] };
+        Ok(CheckedIn { desired, tag: TAG.into(), orders, again_secs: 60 })
+    }
+
+    fn news(&self, _: &Tie) -> Result<News, ClientError> {
+        Ok(News { is_there: false })
     }
 }

@@ -40,6 +40,7 @@ const STEPS: &[&str] = &[
     "enrolment.enrolled",
     "enrolment.followed",
     "enrolment.leave",
+    "enrolment.order",
     "enrolment.step",
     "export.content",
     "export.metadata",

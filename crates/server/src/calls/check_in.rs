@@ -2,6 +2,7 @@
 
 use goldleaf_api::v1::{CheckIn, CheckedIn, EndpointState, Step};
 
+use super::actions::waiting_for;
 use super::rows;
 use crate::CallError;
 use crate::audit::{Change, Said};
@@ -30,9 +31,10 @@ pub async fn check_in(asked: Asked<CheckIn>) -> Result<CheckedIn, CallError> {
             Stepped::On => Some(request.step.clone()),
             Stepped::Astray => return Err(quarantine(&asked, endpoint).await?),
         },
+        done: request.done.clone(),
     };
     // What it tells, and where it steps to, is durable before it is answered.
-    if sighting.step.is_none() && sighting.report.is_none() {
+    if !sighting.must_last() {
         server.seen.note(sighting);
     } else if !server.seen.keep(sighting).await?
         && !is_there(server, endpoint, &request.step).await?
@@ -42,7 +44,8 @@ pub async fn check_in(asked: Asked<CheckIn>) -> Result<CheckedIn, CallError> {
     let known = request.known.as_deref();
     let (tag, desired) =
         server.told.desired(&server.db, &endpoint.id, &endpoint.group, known).await?;
-    Ok(CheckedIn { desired, tag, again_secs: server.again_secs })
+    let orders = waiting_for(&server.db, &endpoint.id).await?;
+    Ok(CheckedIn { desired, tag, orders, again_secs: server.again_secs })
 }
 
 /// How a step goes with where the endpoint was.

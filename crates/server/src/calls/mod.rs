@@ -1,6 +1,7 @@
 //! What is done about each call, by what it is about.
 
 mod access;
+mod actions;
 mod check_in;
 mod endpoints;
 mod enrolment;
@@ -47,6 +48,9 @@ fn routes(server: Arc<Server>) -> Routes {
         .add(enrolment::renew)
         .add(enrolment::anchor)
         .add(check_in::check_in)
+        .add(actions::news)
+        .add(actions::send)
+        .add(actions::list)
         .add(access::begin)
         .add(access::me)
         .add(access::create)

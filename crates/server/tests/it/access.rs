@@ -154,10 +154,12 @@ fn requests_that_make_no_sense_are_refused() {
         serde_json::json!({ "group": " x" }),
         serde_json::json!({ "group": "a\u{7}b" }),
         serde_json::json!({ "group": "x".repeat(101) }),
-        serde_json::json!({ "group": "x".repeat(300 << 10) }),
     ] {
         assert_eq!(bad(fields), "bad-request");
     }
+    // The server hangs up on whoever sends more than it reads, who may still be sending then.
+    let fields = Map::from_iter([("group".to_owned(), "x".repeat(300 << 10).into())]);
+    ground.admin.ask(Method::Post, "/v1/groups", fields).expect_err("refused");
     let quoted = "'; DROP TABLE groups_of_endpoints; --";
     ground.group(quoted);
     let groups = ground.admin.call::<ListGroups>(&Nothing {}).expect("a list").groups;

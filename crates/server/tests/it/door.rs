@@ -25,7 +25,7 @@ fn ground() -> (Ground, Machine) {
 fn check_in(ground: &Ground, certificate: &str, key: &str) -> Result<(), ClientError> {
     let whom = Whom::Endpoint { certificate, key };
     let step = goldleaf_api::v1::Step { before: None, now: "0".into() };
-    let request = CheckingIn { step, known: None, report: None };
+    let request = CheckingIn { step, known: None, report: None, done: Vec::new() };
     let server = Server::new(&ground.running.base, &ground.authorities(), whom)?;
     server.call::<CheckIn>(&request).map(drop)
 }

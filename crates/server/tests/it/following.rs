@@ -103,7 +103,10 @@ fn what_an_endpoint_told_outlives_the_server() {
         let machine = ground.endpoint("office");
         let told = |machine: &Machine, ground: &Ground, version| {
             let (step, report) = (machine.step.clone(), Some(report(version)));
-            machine.call::<CheckIn>(ground, &CheckingIn { step, known: None, report })
+            machine.call::<CheckIn>(
+                ground,
+                &CheckingIn { step, known: None, report, done: Vec::new() },
+            )
         };
         told(&machine, &ground, 7).expect("kept");
         let token = ground.token.to_string();

@@ -219,7 +219,7 @@ impl Machine {
 
     pub fn check_in(&mut self, ground: &Ground) -> Result<CheckedIn, ClientError> {
         let (step, known) = (self.step.clone(), self.tag.clone());
-        let request = CheckingIn { step, known, report: None };
+        let request = CheckingIn { step, known, report: None, done: Vec::new() };
         let checked_in = self.call::<CheckIn>(ground, &request)?;
         self.tag = Some(checked_in.tag.clone());
         Ok(checked_in)

@@ -1,5 +1,6 @@
 //! `goldleaf admin`: what an administrator does at a control server.
 
+mod action;
 mod audit;
 mod code;
 mod endpoint;
@@ -33,6 +34,8 @@ pub enum Command {
     #[command(subcommand)]
     Endpoint(endpoint::Command),
     #[command(subcommand)]
+    Action(action::Command),
+    #[command(subcommand)]
     Livepc(livepc::Command),
     Trust(session::TrustArgs),
     #[command(subcommand)]
@@ -50,6 +53,7 @@ pub fn run(app: &App, command: Command) -> Result<(), Failure> {
         Command::Group(command) => group::run(app, &command),
         Command::Code(args) => code::run(app, &args),
         Command::Endpoint(command) => endpoint::run(app, &command),
+        Command::Action(command) => action::run(app, &command),
         Command::Livepc(command) => livepc::run(app, &command),
         Command::Trust(args) => session::trust(app, &args),
         Command::Audit(command) => audit::run(app, &command),
