@@ -38,7 +38,22 @@ impl Method {
     }
 }
 
-/// One thing that can be asked of the server.
+/// One thing that can be asked of the server. None can be written down without what it needs:
+///
+/// ```compile_fail,E0046
+/// use goldleaf_api::v1::Nothing;
+/// use goldleaf_api::{Call, Method};
+///
+/// struct OpenDoor;
+///
+/// impl Call for OpenDoor {
+///     const METHOD: Method = Method::Get;
+///     const PATH: &'static str = "/v1/open";
+///     const SUMMARY: &'static str = "Everything, for everybody.";
+///     type Request = Nothing;
+///     type Answer = Nothing;
+/// }
+/// ```
 pub trait Call: 'static {
     /// How.
     const METHOD: Method;

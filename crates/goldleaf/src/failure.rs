@@ -259,9 +259,10 @@ impl From<ClientError> for Failure {
             ClientError::Refused { .. } | ClientError::Wrong(_) => Self::of(User, &error),
             ClientError::Stranger(_) => Self::of(User, &error)
                 .hint("check the address with whoever gave you the code; nothing was told to it"),
-            ClientError::Unreachable { .. } => {
-                Self::of(Environment, &error).hint("check the address, and that the server runs")
-            }
+            ClientError::Unreachable { .. } => Self::of(Environment, &error).hint(
+                "check the address, that the server runs, and that it was told of that name \
+                     (`goldleaf server --name`)",
+            ),
             ClientError::Answer { .. } => Self::of(Internal, &error)
                 .hint("the server and this program may be of versions too far apart"),
         }

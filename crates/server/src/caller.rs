@@ -1,5 +1,7 @@
 //! Who calls.
 
+use std::net::IpAddr;
+
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use goldleaf_api::v1::EndpointState;
@@ -15,6 +17,8 @@ use crate::server::Server;
 pub struct Peer {
     /// The certificate's common name, and the SHA-256 of its key.
     pub certified: Option<(String, String)>,
+    /// Where it is.
+    pub address: Option<IpAddr>,
 }
 
 /// Who calls, and may.
@@ -26,6 +30,8 @@ pub enum Caller {
     Endpoint(Admitted),
     /// Whoever has a token.
     Person {
+        /// The token's id: several may have one name.
+        id: String,
         /// The token's name.
         name: String,
         /// As what.
@@ -52,7 +58,7 @@ impl Caller {
         match self {
             Self::Anybody => "anybody".into(),
             Self::Endpoint(endpoint) => format!("endpoint {}", endpoint.id),
-            Self::Person { name, .. } => name.clone(),
+            Self::Person { id, name, .. } => format!("{name} (token {id})"),
         }
     }
 }
@@ -68,9 +74,9 @@ pub async fn admit(
         Needs::Nothing => Ok(Caller::Anybody),
         Needs::Endpoint => endpoint(server, peer).await.map(Caller::Endpoint),
         Needs::Permission(permission) => {
-            let (name, role) = person(server, headers).await?;
+            let (id, name, role) = person(server, headers).await?;
             match role.may(permission) {
-                true => Ok(Caller::Person { name, role }),
+                true => Ok(Caller::Person { id, name, role }),
                 false => Err(CallError::Forbidden("your role does not allow that")),
             }
         }
@@ -104,7 +110,7 @@ pub fn not_admitted(state: &str, because: &str) -> String {
     if because.is_empty() { state.into() } else { format!("{state}: {because}") }
 }
 
-async fn person(server: &Server, headers: &HeaderMap) -> Result<(String, Role), CallError> {
+async fn person(server: &Server, headers: &HeaderMap) -> Result<(String, String, Role), CallError> {
     let unknown = || CallError::Unknown("a token that is good is needed");
     let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     // The scheme is read in any case of letters (RFC 9110, section 11.1).
@@ -112,13 +118,13 @@ async fn person(server: &Server, headers: &HeaderMap) -> Result<(String, Role), 
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(unknown());
     }
-    let row = sqlx::query_as::<_, (String, String)>(
-        "SELECT name, role FROM tokens WHERE hash = $1 AND expires_at > $2",
+    let row = sqlx::query_as::<_, (String, String, String)>(
+        "SELECT id, name, role FROM tokens WHERE hash = $1 AND expires_at > $2",
     )
     .bind(secret_hash(secret).ok_or_else(unknown)?)
     .bind(server.now() as i64)
     .fetch_optional(server.db.reader())
     .await?;
-    let (name, role) = row.ok_or_else(unknown)?;
-    Ok((name, Role::parse(&role).ok_or_else(unknown)?))
+    let (id, name, role) = row.ok_or_else(unknown)?;
+    Ok((id, name, Role::parse(&role).ok_or_else(unknown)?))
 }

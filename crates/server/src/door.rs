@@ -1,6 +1,7 @@
 //! The door: TLS 1.3 (RFC 8446), and HTTP/1.1 behind it. Who has a certificate of our authority
 //! shows it; who has none is let through to what needs none.
 
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ pub async fn serve(
             }
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, from)) = accepted else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
@@ -71,7 +72,7 @@ pub async fn serve(
         let (server, acceptor, router) = (server.clone(), acceptor.clone(), router.clone());
         let watcher = graceful.watcher();
         tokio::spawn(async move {
-            attend(&server, &acceptor, router, stream, watcher).await;
+            attend(&server, &acceptor, router, (stream, from.ip()), watcher).await;
             drop(place);
         });
     }
@@ -86,7 +87,7 @@ async fn attend(
     server: &Server,
     acceptor: &TlsAcceptor,
     router: Router,
-    stream: TcpStream,
+    (stream, address): (TcpStream, IpAddr),
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     // A reply that waits to be sent with another is late.
@@ -98,7 +99,9 @@ async fn attend(
     server.metrics.handshakes.inc();
     let certificates = stream.get_ref().1.peer_certificates();
     let certified = certificates.and_then(<[_]>::first).and_then(subject);
-    let service = TowerToHyperService::new(router.layer(Extension(Peer { certified })));
+    let service = TowerToHyperService::new(
+        router.layer(Extension(Peer { certified, address: Some(address) })),
+    );
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)

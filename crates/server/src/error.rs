@@ -74,6 +74,9 @@ pub enum CallError {
     /// It does not go with what is there.
     #[error("{0}")]
     Conflict(String),
+    /// Too many calls of one caller's.
+    #[error("too many calls; ask again in some seconds")]
+    TooMany,
     /// A code that is good for nothing.
     #[error("{0}")]
     Code(&'static str),
@@ -98,6 +101,7 @@ impl CallError {
             Self::NotAdmitted(_) => (StatusCode::FORBIDDEN, "not-admitted"),
             Self::Missing { .. } => (StatusCode::NOT_FOUND, "missing"),
             Self::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many"),
             Self::Code(_) => (StatusCode::FORBIDDEN, "bad-code"),
             // It may be there again in a moment, and nothing was done.
             Self::Database(_) | Self::Batch(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

@@ -24,6 +24,7 @@ mod desired;
 mod door;
 mod error;
 mod metrics;
+mod quota;
 mod routes;
 mod run;
 mod secret;

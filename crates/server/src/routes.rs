@@ -117,6 +117,9 @@ where
 {
     let (mut parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_default();
+    if !server.quota.take(&peer, server.clock.monotonic()) {
+        return Err(CallError::TooMany);
+    }
     // Who may not is not read on.
     let caller = admit(server, &peer, &parts.headers, C::NEEDS).await?;
     let request = read::<C::Request>(C::METHOD, &mut parts, body).await?;

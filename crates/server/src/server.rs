@@ -11,6 +11,7 @@ use crate::authority::Authority;
 use crate::db::Db;
 use crate::desired::Told;
 use crate::metrics::Metrics;
+use crate::quota::Quota;
 use crate::secret::{digest, draw};
 use crate::seen::Seen;
 use crate::waiting::Waiting;
@@ -55,6 +56,7 @@ pub struct Server {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) metrics: Metrics,
     pub(crate) told: Told,
+    pub(crate) quota: Quota,
     pub(crate) seen: Seen,
     pub(crate) waiting: Arc<Waiting>,
     pub(crate) again_secs: u64,
@@ -78,6 +80,7 @@ impl Server {
             log,
             metrics: Metrics::new(),
             told: Told::default(),
+            quota: Quota::default(),
             seen,
             waiting,
             again_secs: AGAIN_SECS,

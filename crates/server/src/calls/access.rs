@@ -44,7 +44,7 @@ pub async fn begin(asked: Asked<Begin>) -> Result<NewToken, CallError> {
 pub async fn me(asked: Asked<WhoAmI>) -> Result<Me, CallError> {
     let organisation = asked.server.organisation.clone();
     match asked.caller {
-        Caller::Person { name, role } => Ok(Me { organisation, name, role }),
+        Caller::Person { name, role, .. } => Ok(Me { organisation, name, role }),
         _ => Err(CallError::Unknown("no person")),
     }
 }

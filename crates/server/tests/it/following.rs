@@ -142,6 +142,17 @@ fn many_check_in_at_once() {
     });
 }
 
+/// RELIABILITY 4.O: one that asks all the time is told so, and keeps nobody else waiting.
+#[test]
+fn who_asks_all_the_time_is_told_to_wait() {
+    let ground = Ground::new(Kind::Sqlite);
+    ground.group("office");
+    let (mut loud, mut quiet) = (ground.endpoint("office"), ground.endpoint("office"));
+    let refused = (0..200).find_map(|_| loud.check_in(&ground).err()).expect("refused");
+    assert_eq!(refused.code(), Some("too-many"));
+    quiet.check_in(&ground).expect("its turn");
+}
+
 /// What tells the end of a step's text would be another step.
 #[test]
 fn steps_have_bounds() {

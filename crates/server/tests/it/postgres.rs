@@ -34,7 +34,7 @@ impl Cluster {
         let data = cluster.dir.path().join("data");
         let made = cluster
             .command("initdb")
-            .args(["-U", "goldleaf", "-A", "trust", "--no-sync", "-D"])
+            .args(["-U", "goldleaf", "-A", "trust", "--no-locale", "-E", "UTF8", "--no-sync", "-D"])
             .arg(&data)
             .stdout(Stdio::null())
             .status();
